@@ -1,0 +1,194 @@
+/* Building a plan and sealing it: every shape is inferred again and every operand's place checked,
+ * so that a mistake of the compiler above is an error message and never a wild pointer.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/workspace.h"
+#include "pybp.h"
+
+/* Below this many operations an instruction is quicker on one thread than two that must meet. */
+#define SERIAL_FLOPS 200000
+/* Leading dimensions must fit the BLAS library's int; rows times columns must fit a pointer. */
+#define LARGEST_DIM INT64_C(0x7fffffff)
+#define LARGEST_SIZE (INT64_C(1) << 48)
+
+static pb_status refuse(pb_plan *p, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  vsnprintf(p->error, PB_ERROR_LEN, format, args);
+  va_end(args);
+  return PB_BAD_PLAN;
+}
+
+pb_plan *pb_plan_new(const pb_table *table, int64_t capacity) {
+  if (!table || capacity < 1 || capacity > LARGEST_DIM) return NULL;
+  pb_plan *p = pb_alloc(sizeof *p);
+  if (!p) return NULL;
+  p->table = table;
+  p->capacity = capacity;
+  p->output = p->input = -1;
+  return p;
+}
+
+void pb_plan_free(pb_plan *p) {
+  if (!p) return;
+  pb_workspace_cache_free(p);
+  pb_free(p->tensor);
+  pb_free(p->instr);
+  pb_free(p);
+}
+
+pb_status pb_plan_reserve(pb_plan *p, int32_t ntensor, int32_t ninstr) {
+  if (p->tensor || ntensor < 1 || ninstr < 1) return refuse(p, "a plan needs tensors and instructions");
+  p->tensor = pb_alloc((size_t)ntensor * sizeof *p->tensor);
+  p->instr = pb_alloc((size_t)ninstr * sizeof *p->instr);
+  if (!p->tensor || !p->instr) return PB_NO_MEMORY;
+  p->ntensor = ntensor, p->ninstr = ninstr;
+  return PB_OK;
+}
+
+int64_t pb_shape_size(const pb_shape *s) {
+  int64_t size = 1;
+  if (s->ndim < 0 || s->ndim > PB_MAX_DIMS) return -1;
+  for (int i = 0; i < s->ndim; i++) {
+    if (s->dim[i] < 1 || s->dim[i] > LARGEST_DIM || size > LARGEST_SIZE / s->dim[i]) return -1;
+    size *= s->dim[i];
+  }
+  return size;
+}
+
+static bool same_shape(const pb_shape *a, const pb_shape *b) {
+  if (a->ndim != b->ndim || a->batched != b->batched) return false;
+  for (int i = 0; i < a->ndim; i++)
+    if (a->dim[i] != b->dim[i]) return false;
+  return true;
+}
+
+/* Bytes from the start of its arena that the tensor needs, or -1. */
+static int64_t tensor_end(const pb_plan *p, const pb_tensor *t) {
+  int64_t size = pb_shape_size(&t->shape), rows = t->shape.batched ? p->capacity : 1;
+  if (size < 0 || size > LARGEST_SIZE / rows) return -1;
+  if (t->offset < 0 || t->offset > LARGEST_SIZE || t->offset % PB_ALIGN) return -1;
+  return t->offset + size * rows * (t->is_double ? 8 : p->table->real_size);
+}
+
+static pb_status seal_tensor(pb_plan *p, int32_t i) {
+  const pb_tensor *t = &p->tensor[i];
+  int64_t room = t->arena == PB_ACT ? p->act_bytes : p->nparam * p->table->real_size;
+  if (t->arena > PB_ACT || tensor_end(p, t) < 0 || tensor_end(p, t) > room)
+    return refuse(p, "tensor %d lies outside its arena", (int)i);
+  if (t->arena != PB_ACT && (t->shape.batched || t->is_double))
+    return refuse(p, "tensor %d is no parameter", (int)i);
+  if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad))
+    return refuse(p, "tensor %d has no memory", (int)i);
+  return PB_OK;
+}
+
+static const pb_tensor *operand(const pb_plan *p, int32_t i) {
+  return i >= 0 && i < p->ntensor ? &p->tensor[i] : NULL;
+}
+
+/* A gradient must have its tensor's shape; -1 says that nobody wants it. */
+static bool gradient_fits(const pb_plan *p, int32_t grad, const pb_tensor *of) {
+  if (grad == -1) return true;
+  const pb_tensor *g = operand(p, grad);
+  return g && g->arena != PB_PARAM && !g->is_double && same_shape(&g->shape, &of->shape);
+}
+
+static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
+  const pb_op *op = k->op;
+  pb_shape in[PB_MAX_IN];
+  if (k->nin < op->min_in || k->nin > op->max_in || k->nin > PB_MAX_IN)
+    return refuse(p, "instruction %d: %s with %d inputs", (int)i, op->name, (int)k->nin);
+  for (int j = 0; j < k->nin; j++) {
+    const pb_tensor *x = operand(p, k->in[j]);
+    if (!x || x->is_double) return refuse(p, "instruction %d: %s: bad input", (int)i, op->name);
+    if (!gradient_fits(p, k->din[j], x))
+      return refuse(p, "instruction %d: %s: gradient does not fit input %d", (int)i, op->name, j);
+    in[j] = x->shape;
+  }
+  if (op->flags & PB_SOURCE && (k->attr[0].i < 0 || k->attr[0].i >= p->nsource))
+    return refuse(p, "instruction %d: no source %d", (int)i, (int)k->attr[0].i);
+  const pb_tensor *y = operand(p, k->out);
+  pb_inferred r = {.out = y ? y->shape : (pb_shape){0}};
+  if (!op->infer(k->attr, in, k->nin, &r)) return refuse(p, "%s: %s", op->name, r.error);
+  bool per_row = (op->flags & PB_PER_ROW) != 0;
+  if (!y || y->arena != PB_ACT || !same_shape(&r.out, &y->shape) || y->is_double != per_row)
+    return refuse(p, "instruction %d: %s: output does not fit", (int)i, op->name);
+  if (!gradient_fits(p, k->dout, y) || (k->phase > PB_FORWARD && k->dout == -1 && !per_row))
+    return refuse(p, "instruction %d: %s: no gradient of its output", (int)i, op->name);
+  const pb_tensor *s = operand(p, k->saved);
+  if (k->saved != -1 && (!s || s->arena != PB_ACT || s->is_double || !s->shape.batched ||
+                         pb_shape_size(&s->shape) != r.saved_row))
+    return refuse(p, "instruction %d: %s: saved tensor does not fit", (int)i, op->name);
+  if (k->phase > PB_FORWARD && r.saved_row > 0 && k->saved == -1)
+    return refuse(p, "instruction %d: %s: nothing saved for backward", (int)i, op->name);
+  int64_t scratch = r.scratch * p->table->real_size;
+  if (scratch > p->scratch_bytes) p->scratch_bytes = scratch;
+  k->flops = r.flops;
+  return PB_OK;
+}
+
+static pb_status seal_instr(pb_plan *p, int32_t i) {
+  pb_instr *k = &p->instr[i];
+  if ((k->phase == PB_FORWARD) != (i < p->nforward))
+    return refuse(p, "instruction %d: forward instructions come first", (int)i);
+  if (k->phase == PB_UPDATE) {
+    if (!p->optim || !p->grad || k->begin < 0 || k->end > p->nparam || k->begin >= k->end)
+      return refuse(p, "instruction %d: update outside the parameters", (int)i);
+    k->serial = (k->end - k->begin) * 10 < SERIAL_FLOPS;
+    return PB_OK;
+  }
+  if (!k->op || k->phase > PB_UPDATE) return refuse(p, "instruction %d: no op", (int)i);
+  pb_status status = seal_operands(p, k, i);
+  if (status != PB_OK) return status;
+  if (k->activation && !(k->op->flags & PB_FUSES && k->activation->flags & PB_ELEMENTWISE))
+    return refuse(p, "instruction %d: %s cannot be fused", (int)i, k->activation->name);
+  if (k->fused_update && (!p->optim || k->phase != PB_BACKWARD_PARAM))
+    return refuse(p, "instruction %d: nothing to update", (int)i);
+  bool runs = k->phase == PB_FORWARD          ? k->op->forward != NULL
+              : k->phase == PB_DELTA          ? k->activation != NULL
+              : k->phase == PB_BACKWARD_IN    ? k->op->backward_in != NULL
+                                              : k->op->backward_param != NULL;
+  if (!runs) return refuse(p, "instruction %d: %s has no such phase", (int)i, k->op->name);
+  if (k->phase == PB_DELTA) k->flops = 4 * pb_shape_size(&p->tensor[k->out].shape);
+  k->serial = k->flops < SERIAL_FLOPS / p->capacity;
+  return PB_OK;
+}
+
+static pb_status seal_state(pb_plan *p) {
+  if (!p->optim) return PB_OK;
+  for (int k = 0; k < p->optim->states; k++)
+    if (!p->state[k]) return refuse(p, "%s has no memory for its state", p->optim->name);
+  return PB_OK;
+}
+
+pb_status pb_plan_seal(pb_plan *p) {
+  if (p->sealed || !p->tensor) return refuse(p, "nothing to seal");
+  if (p->act_bytes < 0 || p->act_bytes > LARGEST_SIZE || p->nparam < 0 || p->nsource < 0 ||
+      p->nsource > PB_MAX_SOURCE || p->nforward < 1 || p->nforward > p->ninstr)
+    return refuse(p, "sizes out of range");
+  p->scratch_bytes = PB_ALIGN;
+  pb_status status = seal_state(p);
+  for (int32_t i = 0; status == PB_OK && i < p->ntensor; i++) status = seal_tensor(p, i);
+  p->serial = true;
+  for (int32_t i = 0; status == PB_OK && i < p->ninstr; i++) {
+    status = seal_instr(p, i);
+    p->serial &= p->instr[i].serial;
+  }
+  if (status != PB_OK) return status;
+  if (p->nresult < 0 || p->nresult > PB_MAX_RESULT) return refuse(p, "too many results");
+  for (int32_t k = 0; k < p->nresult; k++) {
+    const pb_tensor *t = operand(p, p->result[k]);
+    if (!t || !t->is_double || pb_shape_size(&t->shape) != 1) return refuse(p, "bad result");
+  }
+  if ((p->output != -1 && (!operand(p, p->output) || operand(p, p->output)->arena != PB_ACT)) ||
+      (p->input != -1 && (!operand(p, p->input) || p->instr[0].out != p->input)))
+    return refuse(p, "bad input or output");
+  p->scratch_bytes = (p->scratch_bytes + PB_ALIGN - 1) / PB_ALIGN * PB_ALIGN;
+  p->sealed = pb_workspace_cache_new(p);
+  return p->sealed ? PB_OK : PB_NO_MEMORY;
+}

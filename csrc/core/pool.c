@@ -1,0 +1,137 @@
+/* Thread pool. A region is announced by raising `generation`; workers spin on it briefly, since the
+ * next predict often follows at once, and then park on a condition variable: an idle process burns
+ * nothing. A forked child has no workers, so it forgets them and starts its own when needed.
+ */
+#include "core/pool.h"
+
+#include <stdlib.h>
+
+#include "core/threads.h"
+#include "pybp.h"
+
+enum {
+  IDLE_SPINS = 4000,    /* about 50 us before a worker parks */
+  BARRIER_SPINS = 4000, /* before a waiting thread offers its core to others */
+};
+
+static struct {
+  pb_mutex mutex;
+  pb_cond wake;
+  atomic_int busy;       /* somebody owns the pool */
+  atomic_int generation; /* regions announced */
+  atomic_int running;    /* workers inside the region */
+  int workers, active;   /* started; taking part in this region */
+  atomic_int limit;
+  pb_body *body;
+  void *arg;
+} pool = {.limit = 1};
+
+static void reset(void) {
+  pb_mutex_init(&pool.mutex);
+  pb_cond_init(&pool.wake);
+  atomic_store(&pool.busy, 0);
+  atomic_store(&pool.generation, 0);
+  atomic_store(&pool.running, 0);
+  pool.workers = pool.active = 0;
+}
+
+#ifdef _WIN32
+static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
+static BOOL CALLBACK start(PINIT_ONCE o, PVOID p, PVOID *c) {
+  (void)o, (void)p, (void)c;
+  reset();
+  return TRUE;
+}
+static void initialise(void) { InitOnceExecuteOnce(&once, start, NULL, NULL); }
+#else
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static void start(void) {
+  reset();
+  pthread_atfork(NULL, NULL, reset);
+}
+static void initialise(void) { pthread_once(&once, start); }
+#endif
+
+void pb_set_threads(int n) {
+  atomic_store(&pool.limit, n < 1 ? 1 : n > PB_MAX_THREADS ? PB_MAX_THREADS : n);
+}
+
+int pb_get_threads(void) { return atomic_load(&pool.limit); }
+
+typedef struct {
+  int part, seen;
+} worker_start;
+
+PB_THREAD_BODY(worker) {
+  worker_start s = *(worker_start *)arg;
+  free(arg);
+  for (;;) {
+    for (int i = 0; i < IDLE_SPINS && atomic_load(&pool.generation) == s.seen; i++) pb_pause();
+    pb_mutex_lock(&pool.mutex);
+    while (atomic_load(&pool.generation) == s.seen) pb_cond_wait(&pool.wake, &pool.mutex);
+    s.seen = atomic_load(&pool.generation);
+    int active = pool.active;
+    pb_body *body = pool.body;
+    void *region = pool.arg;
+    pb_mutex_unlock(&pool.mutex);
+    if (s.part < active) {
+      body(region, s.part, active);
+      atomic_fetch_sub(&pool.running, 1);
+    }
+  }
+  PB_THREAD_END;
+}
+
+int pb_pool_acquire(int want) {
+  initialise();
+  if (want > pb_get_threads()) want = pb_get_threads();
+  int idle = 0;
+  if (want <= 1 || !atomic_compare_exchange_strong(&pool.busy, &idle, 1)) return 1;
+  while (pool.workers < want - 1) {
+    worker_start *s = malloc(sizeof *s);
+    if (!s) break;
+    *s = (worker_start){pool.workers + 1, atomic_load(&pool.generation)};
+    if (pb_thread_start(worker, s) != 0) {
+      free(s);
+      break;
+    }
+    pool.workers++;
+  }
+  int got = pool.workers + 1 < want ? pool.workers + 1 : want;
+  if (got == 1) atomic_store(&pool.busy, 0);
+  return got;
+}
+
+void pb_pool_release(int got) {
+  if (got > 1) atomic_store(&pool.busy, 0);
+}
+
+void pb_pool_run(int got, pb_body *body, void *arg) {
+  if (got <= 1) {
+    body(arg, 0, 1);
+    return;
+  }
+  pb_mutex_lock(&pool.mutex);
+  pool.body = body, pool.arg = arg, pool.active = got;
+  atomic_store(&pool.running, got - 1);
+  atomic_fetch_add(&pool.generation, 1);
+  pb_cond_broadcast(&pool.wake);
+  pb_mutex_unlock(&pool.mutex);
+  body(arg, 0, got);
+  for (int i = 0; atomic_load(&pool.running) > 0; i++)
+    if (i < BARRIER_SPINS) pb_pause();
+    else pb_yield();
+}
+
+void pb_barrier_wait(pb_barrier *b, int parts) {
+  if (parts <= 1) return;
+  int round = atomic_load_explicit(&b->round, memory_order_acquire);
+  if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) == parts - 1) {
+    atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
+    atomic_store_explicit(&b->round, round + 1, memory_order_release);
+    return;
+  }
+  for (int i = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; i++)
+    if (i < BARRIER_SPINS) pb_pause();
+    else pb_yield();
+}

@@ -1,0 +1,326 @@
+/* The run loops: training epochs, one pass, and inference over many rows.
+ *
+ * Training is one parallel region: every thread walks the whole program and does its part of each
+ * instruction; they meet between instructions that share work. With one thread nothing waits.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/pool.h"
+#include "core/threads.h"
+#include "core/workspace.h"
+#include "pybp.h"
+
+/* This thread's part of [begin, end), cut between cache lines so that any number of threads computes
+   every element by the same code: the same bits always. */
+static void share(int64_t *begin, int64_t *end, const pb_lane *lane) {
+  int64_t first = *begin, last = *end, blocks = (last - first + 63) / 64;
+  *begin = first + blocks * lane->part / lane->parts * 64;
+  *end = first + blocks * (lane->part + 1) / lane->parts * 64;
+  if (*end > last) *end = last;
+}
+
+static void update(const pb_instr *k, const pb_lane *lane) {
+  const pb_plan *p = lane->plan;
+  int64_t begin = k->begin, end = k->end;
+  share(&begin, &end, lane);
+  if (begin >= end) return;
+  int64_t at = begin * p->table->real_size;
+  void *state[PB_MAX_STATE];
+  for (int i = 0; i < p->optim->states; i++) state[i] = (char *)p->state[i] + at;
+  p->optim->update(end - begin, lane->coef, (char *)p->param + at, (char *)p->grad + at, state);
+}
+
+/* dz = dy f'(z) in place. */
+static void delta(const pb_instr *k, const pb_lane *lane) {
+  int64_t begin = 0, end = lane->n * pb_shape_size(&lane->plan->tensor[k->out].shape);
+  share(&begin, &end, lane);
+  if (begin >= end) return;
+  int64_t at = begin * lane->plan->table->real_size;
+  char *dy = (char *)lane->ptr[k->dout] + at;
+  k->activation->chain(end - begin, (char *)lane->ptr[k->out] + at, dy, dy);
+}
+
+static void run_instr(const pb_instr *k, const pb_lane *lane) {
+  switch (k->phase) {
+    case PB_FORWARD: k->op->forward(k, lane); break;
+    case PB_DELTA: delta(k, lane); break;
+    case PB_BACKWARD_IN: k->op->backward_in(k, lane); break;
+    case PB_BACKWARD_PARAM: k->op->backward_param(k, lane); break;
+    case PB_UPDATE: update(k, lane); break;
+  }
+}
+
+/* Instructions [begin, end) on this thread. Serial neighbours stay on thread 0 without a meeting;
+   all meet after the last one. */
+static void run_range(int32_t begin, int32_t end, const pb_lane *lane, pb_barrier *meet) {
+  const pb_instr *instr = lane->plan->instr;
+  pb_lane alone = *lane;
+  alone.part = 0, alone.parts = 1;
+  for (int32_t i = begin; i < end; i++) {
+    bool serial = instr[i].serial;
+    if (!serial) run_instr(&instr[i], lane);
+    else if (lane->part == 0) run_instr(&instr[i], &alone);
+    if (i + 1 == end || !serial || !instr[i + 1].serial) pb_barrier_wait(meet, lane->parts);
+  }
+}
+
+static double sum_rows(const double *row, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; i++) sum += row[i];
+  return sum;
+}
+
+/* Which parameter, or else which instruction's output, is the first that is not finite. */
+static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_run *run) {
+  int64_t col;
+  run->bad_instr = run->bad_param = -1;
+  for (int pass = 0; pass < 2; pass++)
+    for (int32_t i = 0; i < (pass == 0 ? p->ntensor : p->nforward); i++) {
+      int32_t id = pass == 0 ? i : p->instr[i].out;
+      const pb_tensor *t = &p->tensor[id];
+      if ((t->arena == PB_PARAM) != (pass == 0) || t->arena == PB_GRAD) continue;
+      int64_t cols = pb_shape_size(&t->shape), size = t->is_double ? 8 : p->table->real_size;
+      pb_source s = {.data = w->ptr[id],
+                     .dtype = size == 8 ? PB_F64 : PB_F32,
+                     .rows = t->shape.batched ? n : 1,
+                     .cols = cols,
+                     .row_stride = cols * size,
+                     .col_stride = size};
+      if (pb_check_finite(&s, &col) < 0) continue;
+      if (pass == 0) run->bad_param = i;
+      else run->bad_instr = i;
+      return;
+    }
+}
+
+/* --- training --------------------------------------------------------------------------------- */
+
+typedef struct {
+  pb_plan *plan;
+  pb_run *run;
+  pb_workspace *work;
+  int64_t *order; /* the epoch's permutation, or NULL */
+  pb_barrier meet;
+  bool stop, diverged;
+  int64_t n;
+  double coef[PB_MAX_COEF];
+  double started;
+  int64_t steps, next_look;
+} training;
+
+static void begin_step(training *t) {
+  pb_run *r = t->run;
+  const pb_optim *o = t->plan->optim;
+  if (r->row == 0 && r->shuffle)
+    pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t->order);
+  t->n = r->rows - r->row < r->batch ? r->rows - r->row : r->batch;
+  double rate = r->learning_rate[(r->step - r->rate_origin) * r->rate_stride];
+  o->prepare(t->plan->optim_attr, rate, r->step + 1, t->coef);
+}
+
+/* After forward: is the loss a number? If not, the step ends here and no parameter changes. */
+static void judge(training *t) {
+  const pb_plan *p = t->plan;
+  double sums[PB_MAX_RESULT];
+  for (int32_t k = 0; k < p->nresult; k++) {
+    sums[k] = sum_rows(t->work->ptr[p->result[k]], t->n);
+    if (!isfinite(sums[k])) t->stop = t->diverged = true;
+  }
+  if (t->diverged) find_culprit(p, t->work, t->n, t->run);
+  else
+    for (int32_t k = 0; k < p->nresult; k++) t->run->sums[k] += sums[k];
+}
+
+/* Look at the clock only about every millisecond of work: it costs as much as a tiny step. */
+static bool time_is_up(training *t) {
+  if (++t->steps < t->next_look) return false;
+  double elapsed = pb_now() - t->started;
+  double skip = 1e-3 * (double)t->steps / (elapsed + 1e-9);
+  t->next_look = t->steps + 1 + (skip > 1e4 ? 10000 : (int64_t)skip);
+  return elapsed >= t->run->seconds;
+}
+
+static void end_step(training *t) {
+  pb_run *r = t->run;
+  r->step++;
+  r->row += t->n;
+  if (r->row == r->rows) {
+    for (int32_t k = 0; k < t->plan->nresult; k++) {
+      r->results[r->epoch * t->plan->nresult + k] = r->sums[k];
+      r->sums[k] = 0;
+    }
+    r->row = 0;
+    r->epoch++;
+  }
+  t->stop = time_is_up(t) || r->epoch == r->epochs;
+}
+
+static void train_body(void *arg, int part, int parts) {
+  training *t = arg;
+  const pb_plan *p = t->plan;
+  const pb_run *r = t->run;
+  pb_lane lane = {.ptr = t->work->ptr,
+                  .scratch = t->work->scratch + part * p->scratch_bytes,
+                  .part = part,
+                  .parts = parts,
+                  .training = true,
+                  .seed = r->seed,
+                  .source = r->source,
+                  .plan = p,
+                  .coef = t->coef};
+  while (!t->stop) {
+    if (part == 0) begin_step(t);
+    pb_barrier_wait(&t->meet, parts);
+    lane.n = t->n, lane.step = r->step, lane.first_row = r->row;
+    lane.index = t->order ? t->order + r->row : NULL;
+    run_range(0, p->nforward, &lane, &t->meet);
+    if (part == 0) judge(t);
+    pb_barrier_wait(&t->meet, parts);
+    if (t->stop) break;
+    run_range(p->nforward, p->ninstr, &lane, &t->meet);
+    if (part == 0) end_step(t);
+    pb_barrier_wait(&t->meet, parts);
+  }
+}
+
+static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows) {
+  for (int32_t i = 0; i < p->ninstr; i++) {
+    const pb_instr *k = &p->instr[i];
+    if (k->phase != PB_FORWARD || !(k->op->flags & PB_SOURCE)) continue;
+    const pb_source *s = &source[k->attr[0].i];
+    if (s->rows < rows || s->cols != pb_shape_size(&p->tensor[k->out].shape)) return false;
+    if ((unsigned)s->dtype >= PB_DTYPES) return false;
+  }
+  return true;
+}
+
+pb_status pb_train(pb_plan *p, pb_run *r) {
+  if (!p->sealed || !p->optim || r->batch < 1 || r->batch > p->capacity || r->rows < 1 ||
+      r->row < 0 || r->row >= r->rows || r->epoch < 0 || r->epoch > r->epochs ||
+      !sources_fit(p, r->source, r->rows))
+    return PB_BAD_CALL;
+  if (r->epoch == r->epochs) return PB_OK;
+  int threads = p->serial ? 1 : pb_pool_acquire(PB_MAX_THREADS);
+  training t = {.plan = p, .run = r, .started = pb_now(), .next_look = 1};
+  t.work = pb_workspace_take(p, threads);
+  if (r->shuffle) t.order = pb_alloc((size_t)r->rows * sizeof *t.order);
+  pb_status status = t.work && (t.order || !r->shuffle) ? PB_OK : PB_NO_MEMORY;
+  if (status == PB_OK) {
+    if (t.order && r->row > 0)
+      pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t.order);
+    pb_pool_run(threads, train_body, &t);
+    if (t.diverged) status = PB_DIVERGED;
+  }
+  if (t.work) pb_workspace_give(p, t.work);
+  pb_free(t.order);
+  pb_pool_release(threads);
+  return status;
+}
+
+/* --- one pass --------------------------------------------------------------------------------- */
+
+typedef struct {
+  pb_lane lane;
+  pb_workspace *work;
+  pb_barrier meet;
+} pass;
+
+static void once_body(void *arg, int part, int parts) {
+  pass *o = arg;
+  pb_lane lane = o->lane;
+  const pb_plan *p = lane.plan;
+  lane.scratch = o->work->scratch + part * p->scratch_bytes;
+  lane.part = part, lane.parts = parts;
+  run_range(0, p->ninstr, &lane, &o->meet);
+}
+
+pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training, uint64_t seed,
+                  int64_t step, pb_workspace **work) {
+  *work = NULL;
+  if (!p->sealed || p->optim || n < 1 || n > p->capacity || !sources_fit(p, source, n))
+    return PB_BAD_CALL;
+  int threads = p->serial ? 1 : pb_pool_acquire(PB_MAX_THREADS);
+  pb_status status = PB_NO_MEMORY;
+  pass o = {.work = pb_workspace_take(p, threads)};
+  if (o.work) {
+    o.lane = (pb_lane){.ptr = o.work->ptr, .n = n, .training = training, .seed = seed,
+                       .step = step, .source = source, .plan = p};
+    pb_pool_run(threads, once_body, &o);
+    *work = o.work;
+    status = PB_OK;
+  }
+  pb_pool_release(threads);
+  return status;
+}
+
+/* --- inference -------------------------------------------------------------------------------- */
+
+typedef struct {
+  pb_plan *plan;
+  const pb_source *source;
+  int64_t rows, chunks;
+  char *out;
+  double *sums;   /* [chunks][nresult]: added up in the order of the chunks, whoever made them */
+  bool in_place;  /* the first instruction's gather can be left out */
+  atomic_bool failed;
+} mapping;
+
+/* The user's array itself can serve as the input tensor when it already has its layout. */
+static bool readable_in_place(const pb_plan *p, const pb_source *s) {
+  if (p->input < 0) return false;
+  int64_t size = p->table->real_size;
+  return s->dtype == (size == 8 ? PB_F64 : PB_F32) && s->col_stride == size &&
+         s->row_stride == size * s->cols && (uintptr_t)s->data % (uintptr_t)size == 0;
+}
+
+static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
+  const pb_plan *p = m->plan;
+  pb_lane lane = {.ptr = w->ptr, .scratch = w->scratch, .parts = 1, .source = m->source, .plan = p};
+  lane.first_row = chunk * p->capacity;
+  lane.n = m->rows - lane.first_row < p->capacity ? m->rows - lane.first_row : p->capacity;
+  if (m->in_place)
+    w->ptr[p->input] = (char *)m->source[p->instr[0].attr[0].i].data +
+                       lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;
+  if (m->out)
+    w->ptr[p->output] = m->out + lane.first_row * pb_shape_size(&p->tensor[p->output].shape) *
+                                     p->table->real_size;
+  for (int32_t i = m->in_place ? 1 : 0; i < p->nforward; i++) run_instr(&p->instr[i], &lane);
+  for (int32_t k = 0; m->sums && k < p->nresult; k++)
+    m->sums[chunk * p->nresult + k] = sum_rows(w->ptr[p->result[k]], lane.n);
+}
+
+static void map_body(void *arg, int part, int parts) {
+  mapping *m = arg;
+  pb_workspace *w = pb_workspace_take(m->plan, 1);
+  if (!w) {
+    atomic_store(&m->failed, true);
+    return;
+  }
+  for (int64_t c = m->chunks * part / parts; c < m->chunks * (part + 1) / parts; c++)
+    map_chunk(m, w, c);
+  pb_workspace_give(m->plan, w);
+}
+
+pb_status pb_map(pb_plan *p, const pb_source *source, int64_t rows, void *out, double *sums) {
+  if (!p->sealed || p->nforward != p->ninstr || rows < 1 || !sources_fit(p, source, rows) ||
+      (out && p->output < 0))
+    return PB_BAD_CALL;
+  mapping m = {.plan = p, .source = source, .rows = rows, .out = out};
+  m.chunks = (rows + p->capacity - 1) / p->capacity;
+  m.in_place = readable_in_place(p, &source[p->instr[0].attr[0].i]);
+  double few[PB_MAX_RESULT];
+  if (sums) m.sums = m.chunks == 1 ? few : pb_alloc((size_t)(m.chunks * p->nresult) * sizeof *sums);
+  if (sums && !m.sums) return PB_NO_MEMORY;
+  int want = m.chunks < PB_MAX_THREADS ? (int)m.chunks : PB_MAX_THREADS;
+  int threads = want > 1 ? pb_pool_acquire(want) : 1;
+  pb_pool_run(threads, map_body, &m);
+  pb_pool_release(threads);
+  for (int32_t k = 0; sums && k < p->nresult; k++) {
+    sums[k] = 0;
+    for (int64_t c = 0; c < m.chunks; c++) sums[k] += m.sums[c * p->nresult + k];
+  }
+  if (m.sums != few) pb_free(m.sums);
+  return atomic_load(&m.failed) ? PB_NO_MEMORY : PB_OK;
+}

@@ -1,0 +1,68 @@
+/* Reading users' arrays: is every value a number, is every label a class? */
+#include <math.h>
+#include <stdlib.h>
+
+#include "pybp.h"
+
+static const void *row_of(const pb_source *s, int64_t row) {
+  return (const char *)s->data + row * s->row_stride;
+}
+
+/* Rows are scanned without a branch, so that the compiler vectorises; only a bad row is searched. */
+#define FINITE_ROW(T, name)                                                   \
+  static bool name(const T *x, int64_t n, int64_t stride) {                   \
+    int bad = 0;                                                              \
+    if (stride == sizeof(T))                                                  \
+      for (int64_t i = 0; i < n; i++) bad |= !(x[i] - x[i] == 0);             \
+    else                                                                      \
+      for (int64_t i = 0; i < n; i++) {                                       \
+        T v = *(const T *)((const char *)x + i * stride);                     \
+        bad |= !(v - v == 0);                                                 \
+      }                                                                       \
+    return !bad;                                                              \
+  }
+FINITE_ROW(float, finite_f32)
+FINITE_ROW(double, finite_f64)
+
+static bool finite_part(const pb_source *s, int64_t row, int64_t col, int64_t n) {
+  const char *x = (const char *)row_of(s, row) + col * s->col_stride;
+  if (s->dtype == PB_F32) return finite_f32((const float *)x, n, s->col_stride);
+  return finite_f64((const double *)x, n, s->col_stride);
+}
+
+int64_t pb_check_finite(const pb_source *s, int64_t *col) {
+  if (s->dtype != PB_F32 && s->dtype != PB_F64) return -1;
+  for (int64_t r = 0; r < s->rows; r++) {
+    if (finite_part(s, r, 0, s->cols)) continue;
+    int64_t c = 0;
+    while (finite_part(s, r, c, 1)) c++;
+    *col = c;
+    return r;
+  }
+  return -1;
+}
+
+static double value(const pb_source *s, int64_t row) {
+  const void *x = row_of(s, row);
+  switch (s->dtype) {
+    case PB_F32: return *(const float *)x;
+    case PB_F64: return *(const double *)x;
+    case PB_U8: return *(const uint8_t *)x;
+    case PB_I8: return *(const int8_t *)x;
+    case PB_U16: return *(const uint16_t *)x;
+    case PB_I16: return *(const int16_t *)x;
+    case PB_U32: return *(const uint32_t *)x;
+    case PB_I32: return *(const int32_t *)x;
+    case PB_U64: return (double)*(const uint64_t *)x;
+    case PB_I64: return (double)*(const int64_t *)x;
+    default: return NAN;
+  }
+}
+
+int64_t pb_check_labels(const pb_source *s, int64_t classes) {
+  for (int64_t r = 0; r < s->rows; r++) {
+    double v = value(s, r);
+    if (!(v >= 0 && v < (double)classes && v == floor(v))) return r;
+  }
+  return -1;
+}

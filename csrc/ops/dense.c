@@ -1,0 +1,204 @@
+/* dense: a fully connected layer, optionally with its activation fused.
+ *
+ *     y[n, o] = f( sum_i x[n, i] weight[o, i] + bias[o] )
+ *
+ *     x [.., I]   weight [O, I]   bias [O] (optional)   ->   y [.., O]
+ *
+ * With dz = dy f'(z), which PB_DELTA has put in dy's place:
+ *     dx = dz weight      dweight = dz' x      dbias = sum_n dz
+ *
+ * At the batch sizes of training (16..256 rows) a BLAS call spends much of its time packing its
+ * operands. The products of gemm.h read them where they lie; big ones, which no longer fit the
+ * cache, go to BLAS in panels whose width does not depend on the number of threads.
+ */
+#include "core/blas.h"
+#include "ops/gemm.h"
+#include "ops/gradient.h"
+#include "ops/vec.h"
+
+#if PB_REAL_BITS == 32
+#define blas_gemm pb_sgemm
+#else
+#define blas_gemm pb_dgemm
+#endif
+
+enum {
+  X,
+  WEIGHT,
+  BIAS,
+  SHORT = 2 * LANES,  /* inputs so few that dot products would be mostly folding */
+  UPDATE_ROWS = 4,    /* rows of dweight made before the optimiser takes them */
+  PANEL = 256         /* columns of one BLAS call */
+};
+
+/* Operands past this many bytes do not stay in a core's second-level cache. */
+#define BLAS_BYTES (768 * 1024)
+
+static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
+  (void)attr;
+  const pb_shape *x = &in[X], *w = &in[WEIGHT];
+  if (!x->batched || x->ndim < 1 || w->batched || w->ndim != 2) return false;
+  int64_t inputs = x->dim[x->ndim - 1], outputs = w->dim[0];
+  if (w->dim[1] != inputs) return false;
+  if (nin > BIAS && (in[BIAS].batched || in[BIAS].ndim != 1 || in[BIAS].dim[0] != outputs))
+    return false;
+  r->out = *x;
+  r->out.dim[x->ndim - 1] = outputs;
+  r->scratch = inputs * (inputs < SHORT ? outputs : 0) + UPDATE_ROWS * inputs + outputs;
+  r->flops = 2 * outputs * pb_shape_size(x);
+  return true;
+}
+
+typedef struct {
+  int64_t rows, inputs, outputs;
+} sizes;
+
+static sizes sizes_of(const pb_instr *k, const pb_lane *lane) {
+  const pb_shape *w = &lane->plan->tensor[k->in[WEIGHT]].shape;
+  const pb_shape *x = &lane->plan->tensor[k->in[X]].shape;
+  return (sizes){lane->n * (pb_shape_size(x) / w->dim[1]), w->dim[1], w->dim[0]};
+}
+
+static bool use_blas(sizes s) {
+  return pb_have_blas() && s.rows >= 64 &&
+         (s.rows + s.outputs) * s.inputs * (int64_t)sizeof(real) > BLAS_BYTES &&
+         s.rows * s.outputs * s.inputs > 1 << 24;
+}
+
+/* The part [begin, end) of `columns` and [*top, *bottom) of `rows` that is this thread's: cut by
+   columns, unless there are too few. */
+static void cut(const pb_lane *lane, int64_t rows, int64_t columns, int64_t grain, int64_t *top,
+                int64_t *bottom, int64_t *begin, int64_t *end) {
+  *top = *begin = 0, *bottom = rows, *end = columns;
+  if (columns >= 2 * grain * lane->parts) share(lane, columns, grain, begin, end);
+  else share(lane, rows, 4, top, bottom);
+}
+
+/* y[top:bottom, begin:end] = x weight', by whichever product suits the sizes. */
+static void multiply(sizes s, const real *x, const real *w, real *scratch, int64_t top,
+                     int64_t bottom, int64_t begin, int64_t end, real *y) {
+  int64_t rows = bottom - top, columns = end - begin;
+  x += top * s.inputs, w += begin * s.inputs, y += top * s.outputs + begin;
+  if (s.inputs >= SHORT || s.rows < 4) {
+    gemm_nt(rows, columns, s.inputs, x, s.inputs, w, s.inputs, y, s.outputs);
+    return;
+  }
+  for (int64_t o = 0; o < columns; o++)
+    for (int64_t i = 0; i < s.inputs; i++) scratch[i * columns + o] = w[o * s.inputs + i];
+  gemm_n(rows, columns, s.inputs, x, s.inputs, 1, scratch, columns, false, y, s.outputs);
+}
+
+/* y += bias, then y = f(y), over a block of rows and columns. */
+static void finish(const pb_instr *k, const real *bias, int64_t outputs, int64_t top, int64_t bottom,
+                   int64_t begin, int64_t end, real *y) {
+  void (*map)(int64_t, const void *, void *) = k->activation ? k->activation->map : NULL;
+  bool whole = begin == 0 && end == outputs;
+  for (int64_t n = top; n < bottom; n++) {
+    real *row = y + n * outputs;
+    if (bias)
+      for (int64_t o = begin; o < end; o++) row[o] += bias[o];
+    if (map && !whole) map(end - begin, row + begin, row + begin);
+  }
+  if (map && whole && bottom > top)
+    map((bottom - top) * outputs, y + top * outputs, y + top * outputs);
+}
+
+static void forward(const pb_instr *k, const pb_lane *lane) {
+  sizes s = sizes_of(k, lane);
+  const real *x = lane->ptr[k->in[X]], *w = lane->ptr[k->in[WEIGHT]];
+  const real *bias = k->nin > BIAS ? lane->ptr[k->in[BIAS]] : NULL;
+  real *y = lane->ptr[k->out];
+  if (!use_blas(s)) {
+    int64_t top, bottom, begin, end;
+    cut(lane, s.rows, s.outputs, 16, &top, &bottom, &begin, &end);
+    multiply(s, x, w, lane->scratch, top, bottom, begin, end, y);
+    finish(k, bias, s.outputs, top, bottom, begin, end, y);
+    return;
+  }
+  int64_t first, last;
+  share(lane, (s.outputs + PANEL - 1) / PANEL, 1, &first, &last);
+  for (int64_t o = first * PANEL; o < min_i(s.outputs, last * PANEL); o += PANEL) {
+    int64_t end = min_i(s.outputs, o + PANEL);
+    blas_gemm(false, true, s.rows, end - o, s.inputs, x, s.inputs, w + o * s.inputs, s.inputs, 0,
+              y + o, s.outputs);
+    finish(k, bias, s.outputs, 0, s.rows, o, end, y);
+  }
+}
+
+static void backward_in(const pb_instr *k, const pb_lane *lane) {
+  sizes s = sizes_of(k, lane);
+  const real *dz = lane->ptr[k->dout], *w = lane->ptr[k->in[WEIGHT]];
+  real *dx = lane->ptr[k->din[X]];
+  if (!use_blas(s)) {
+    int64_t top, bottom, begin, end;
+    cut(lane, s.rows, s.inputs, 16, &top, &bottom, &begin, &end);
+    gemm_n(bottom - top, end - begin, s.outputs, dz + top * s.outputs, s.outputs, 1, w + begin,
+           s.inputs, k->add[X], dx + top * s.inputs + begin, s.inputs);
+    return;
+  }
+  int64_t first, last;
+  share(lane, (s.inputs + PANEL - 1) / PANEL, 1, &first, &last);
+  for (int64_t i = first * PANEL; i < min_i(s.inputs, last * PANEL); i += PANEL)
+    blas_gemm(false, false, s.rows, min_i(PANEL, s.inputs - i), s.outputs, dz, s.outputs, w + i,
+              s.inputs, k->add[X], dx + i, s.inputs);
+}
+
+static void bias_gradient(sizes s, const real *dz, int64_t begin, int64_t end, bool add, real *db) {
+  if (!add)
+    for (int64_t o = begin; o < end; o++) db[o - begin] = 0;
+  for (int64_t n = 0; n < s.rows; n++)
+    for (int64_t o = begin; o < end; o++) db[o - begin] += dz[n * s.outputs + o];
+}
+
+/* dweight of outputs [begin, end), a few rows at a time, each handed to the optimiser at once. */
+static void update_weight(const pb_instr *k, const pb_lane *lane, sizes s, const real *dz,
+                          const real *x, int64_t begin, int64_t end) {
+  real *g = lane->scratch;
+  for (int64_t o = begin; o < end; o += UPDATE_ROWS) {
+    int64_t rows = min_i(UPDATE_ROWS, end - o);
+    gemm_n(rows, s.inputs, s.rows, dz + o, 1, s.outputs, x, s.inputs, false, g, s.inputs);
+    update_parameters(lane, k->in[WEIGHT], o * s.inputs, rows * s.inputs, g);
+  }
+}
+
+static void weight_gradient(const pb_instr *k, const pb_lane *lane, sizes s, const real *dz,
+                            const real *x, int64_t begin, int64_t end) {
+  real *dw = (real *)lane->ptr[k->din[WEIGHT]] + begin * s.inputs;
+  if (use_blas(s))
+    blas_gemm(true, false, end - begin, s.inputs, s.rows, dz + begin, s.outputs, x, s.inputs,
+              k->add[WEIGHT], dw, s.inputs);
+  else
+    gemm_n(end - begin, s.inputs, s.rows, dz + begin, 1, s.outputs, x, s.inputs, k->add[WEIGHT], dw,
+           s.inputs);
+}
+
+static void backward_param(const pb_instr *k, const pb_lane *lane) {
+  sizes s = sizes_of(k, lane);
+  const real *dz = lane->ptr[k->dout], *x = lane->ptr[k->in[X]];
+  int64_t grain = use_blas(s) ? PANEL : UPDATE_ROWS, begin, end;
+  share(lane, s.outputs, grain, &begin, &end);
+  for (int64_t o = begin; o < end; o += use_blas(s) ? PANEL : s.outputs) {
+    int64_t last = use_blas(s) ? min_i(end, o + PANEL) : end;
+    if (k->fused_update) update_weight(k, lane, s, dz, x, o, last);
+    else if (k->din[WEIGHT] >= 0) weight_gradient(k, lane, s, dz, x, o, last);
+  }
+  if (k->nin <= BIAS || begin >= end) return;
+  if (k->fused_update) {
+    real *db = (real *)lane->scratch + UPDATE_ROWS * s.inputs;
+    bias_gradient(s, dz, begin, end, false, db);
+    update_parameters(lane, k->in[BIAS], begin, end - begin, db);
+  } else if (k->din[BIAS] >= 0) {
+    bias_gradient(s, dz, begin, end, k->add[BIAS], (real *)lane->ptr[k->din[BIAS]] + begin);
+  }
+}
+
+PB_OP(dense) = {.name = "dense",
+                .attrs = "",
+                .min_in = 2,
+                .max_in = 3,
+                .params = 2,
+                .flags = PB_USES_X | PB_FUSES,
+                .infer = infer,
+                .forward = forward,
+                .backward_in = backward_in,
+                .backward_param = backward_param};

@@ -1,0 +1,58 @@
+/* feed: gathers rows of a user's array into the batch.
+ *
+ *     y[n, j] = scale * array[index[n], j]
+ *
+ * The array may hold any real or integer type and have any strides; it is never copied whole, and
+ * uint8 images stay uint8 until here.
+ */
+#include "ops/real.h"
+
+enum { SOURCE, SCALE };
+
+static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
+  (void)attr, (void)in, (void)nin;
+  r->flops = pb_shape_size(&r->out); /* the output's shape is the caller's to choose */
+  return r->out.batched;
+}
+
+#define GATHER(T)                                                              \
+  if (s->col_stride == sizeof(T)) {                                            \
+    const T *x = row;                                                          \
+    for (int64_t j = 0; j < s->cols; j++) y[j] = (real)x[j] * scale;           \
+  } else                                                                       \
+    for (int64_t j = 0; j < s->cols; j++)                                      \
+      y[j] = (real) * (const T *)((const char *)row + j * s->col_stride) * scale; \
+  break
+
+static void gather_row(const pb_source *s, const void *row, real scale, real *y) {
+  switch (s->dtype) {
+    case PB_F32: GATHER(float);
+    case PB_F64: GATHER(double);
+    case PB_U8: GATHER(uint8_t);
+    case PB_I8: GATHER(int8_t);
+    case PB_U16: GATHER(uint16_t);
+    case PB_I16: GATHER(int16_t);
+    case PB_U32: GATHER(uint32_t);
+    case PB_I32: GATHER(int32_t);
+    case PB_U64: GATHER(uint64_t);
+    case PB_I64: GATHER(int64_t);
+    default: break;
+  }
+}
+
+static void forward(const pb_instr *k, const pb_lane *lane) {
+  const pb_source *s = &lane->source[k->attr[SOURCE].i];
+  real *y = lane->ptr[k->out], scale = (real)k->attr[SCALE].f;
+  int64_t begin, end;
+  share(lane, lane->n, 1, &begin, &end);
+  for (int64_t n = begin; n < end; n++) {
+    int64_t row = lane->index ? lane->index[n] : lane->first_row + n;
+    gather_row(s, (const char *)s->data + row * s->row_stride, scale, y + n * s->cols);
+  }
+}
+
+PB_OP(feed) = {.name = "feed",
+               .attrs = "source:int scale:float",
+               .flags = PB_SOURCE,
+               .infer = infer,
+               .forward = forward};

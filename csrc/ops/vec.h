@@ -1,0 +1,126 @@
+/* Vectors of reals, as wide as the instruction set's. GCC's and clang's vector extensions give the
+ * arithmetic (a + b * c becomes one FMA); other compilers get vectors of one lane.
+ */
+#ifndef PB_VEC_H
+#define PB_VEC_H
+
+#include "ops/real.h"
+
+#if !defined(__GNUC__)
+#define VEC_BYTES ((int)sizeof(real))
+#define VEC_REGISTERS 16
+typedef real vec;
+#else
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define VEC_BYTES 64
+#define VEC_REGISTERS 32
+#elif defined(__AVX2__)
+#include <immintrin.h>
+#define VEC_BYTES 32
+#define VEC_REGISTERS 16
+#else
+#define VEC_BYTES 16
+#if defined(__aarch64__)
+#define VEC_REGISTERS 32
+#else
+#define VEC_REGISTERS 16
+#endif
+#endif
+typedef real vec __attribute__((vector_size(VEC_BYTES)));
+typedef real vec_unaligned __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
+#endif
+
+enum { LANES = VEC_BYTES / (int)sizeof(real) };
+
+#ifdef __GNUC__
+PB_INLINE vec vec_load(const real *p) { return *(const vec_unaligned *)p; }
+PB_INLINE void vec_store(real *p, vec v) { *(vec_unaligned *)p = v; }
+PB_INLINE vec vec_set(real x) { return (vec){0} + x; }
+#else
+PB_INLINE vec vec_load(const real *p) { return *p; }
+PB_INLINE void vec_store(real *p, vec v) { *p = v; }
+PB_INLINE vec vec_set(real x) { return x; }
+#endif
+
+/* The first k < LANES reals; the other lanes are zero, and memory past them is not touched. */
+#if defined(__AVX512F__) && PB_REAL_BITS == 32
+PB_INLINE vec vec_load_part(const real *p, int64_t k) {
+  return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << k) - 1), p);
+}
+PB_INLINE void vec_store_part(real *p, int64_t k, vec v) {
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << k) - 1), (__m512)v);
+}
+#elif defined(__AVX512F__)
+PB_INLINE vec vec_load_part(const real *p, int64_t k) {
+  return (vec)_mm512_maskz_loadu_pd((__mmask8)((1u << k) - 1), p);
+}
+PB_INLINE void vec_store_part(real *p, int64_t k, vec v) {
+  _mm512_mask_storeu_pd(p, (__mmask8)((1u << k) - 1), (__m512d)v);
+}
+#elif defined(__AVX2__) && PB_REAL_BITS == 32
+PB_INLINE __m256i vec_mask(int64_t k) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)k), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+PB_INLINE vec vec_load_part(const real *p, int64_t k) {
+  return (vec)_mm256_maskload_ps(p, vec_mask(k));
+}
+PB_INLINE void vec_store_part(real *p, int64_t k, vec v) {
+  _mm256_maskstore_ps(p, vec_mask(k), (__m256)v);
+}
+#elif defined(__AVX2__)
+PB_INLINE __m256i vec_mask(int64_t k) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(k), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+PB_INLINE vec vec_load_part(const real *p, int64_t k) {
+  return (vec)_mm256_maskload_pd(p, vec_mask(k));
+}
+PB_INLINE void vec_store_part(real *p, int64_t k, vec v) {
+  _mm256_maskstore_pd(p, vec_mask(k), (__m256d)v);
+}
+#else
+PB_INLINE vec vec_load_part(const real *p, int64_t k) {
+  real lane[LANES] = {0};
+  for (int64_t i = 0; i < k; i++) lane[i] = p[i];
+  return vec_load(lane);
+}
+PB_INLINE void vec_store_part(real *p, int64_t k, vec v) {
+  real lane[LANES];
+  vec_store(lane, v);
+  for (int64_t i = 0; i < k; i++) p[i] = lane[i];
+}
+#endif
+
+/* Sums of LANES vectors at once: lane i of the answer is the sum over the lanes of v[i]. Pairs of
+   vectors are folded by adding their even lanes to their odd ones, log2(LANES) times. */
+#if !defined(__GNUC__)
+PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
+#else
+#if VEC_BYTES == 64 && PB_REAL_BITS == 32
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#elif VEC_BYTES * 8 == 8 * PB_REAL_BITS
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#elif VEC_BYTES * 8 == 4 * PB_REAL_BITS
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
+#else
+#define EVEN 0, 2
+#define ODD 1, 3
+#endif
+PB_INLINE vec vec_fold(vec a, vec b) {
+  return __builtin_shufflevector(a, b, EVEN) + __builtin_shufflevector(a, b, ODD);
+}
+PB_INLINE vec vec_sums(const vec *v) {
+  vec w[LANES];
+  for (int i = 0; i < LANES; i++) w[i] = v[i];
+#pragma GCC unroll 8
+  for (int width = LANES / 2; width > 0; width /= 2)
+#pragma GCC unroll 16
+    for (int i = 0; i < width; i++) w[i] = vec_fold(w[2 * i], w[2 * i + 1]);
+  return w[0];
+}
+#endif
+
+#endif

@@ -1,0 +1,249 @@
+/* pybp.h - the whole C interface of pybp: a plan of instructions over preallocated memory.
+ *
+ * A plan is data. Python lowers a graph of layers into a list of instructions; C checks the list
+ * once (pb_plan_seal) and then runs it for whole epochs without returning. Nothing here knows
+ * Python, and nothing outside csrc/ops and csrc/optim knows the float type.
+ *
+ * Letters: N rows of a batch, I inputs, O outputs of a layer. `dx` is dLoss/dx.
+ *
+ * Life of a plan:
+ *     pb_plan_new -> pb_plan_tensor* -> pb_plan_instr* -> pb_plan_seal -> pb_train | pb_map | ...
+ * Errors: functions return PB_OK or a pb_status; plan->error then holds a sentence.
+ */
+#ifndef PYBP_H
+#define PYBP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+  PB_MAX_DIMS = 6,
+  PB_MAX_IN = 4,     /* inputs of an op, parameters included */
+  PB_MAX_ATTR = 8,   /* attributes of an op */
+  PB_MAX_SOURCE = 8, /* user arrays bound to a plan: inputs, targets */
+  PB_MAX_RESULT = 16, /* losses and metrics of a plan */
+  PB_MAX_STATE = 4,  /* state vectors of an optimiser, each as long as the parameters */
+  PB_MAX_COEF = 8,   /* numbers that an optimiser derives once a step */
+  PB_MAX_THREADS = 64,
+  PB_ALIGN = 64, /* every tensor starts on a cache line */
+  PB_ERROR_LEN = 256
+};
+
+typedef enum { PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED } pb_status;
+
+/* Where a tensor lives. Parameters, gradients and optimiser state are vectors owned by the caller;
+   activations (with everything saved for backward) belong to a workspace. */
+typedef enum { PB_PARAM, PB_GRAD, PB_ACT } pb_arena;
+
+typedef enum {
+  PB_FORWARD,
+  PB_DELTA,         /* turn dy of a fused activation into the error signal dz, in place */
+  PB_BACKWARD_IN,   /* gradients of the inputs: before the parameters', which may update them */
+  PB_BACKWARD_PARAM /* gradients of the parameters */,
+  PB_UPDATE /* optimiser step over a range of the parameter vector */
+} pb_phase;
+
+enum { /* pb_op.flags */
+       PB_USES_X = 1,     /* backward reads the inputs */
+       PB_USES_Y = 2,     /* backward reads the output */
+       PB_ELEMENTWISE = 4, /* has map and chain: can be fused into its producer */
+       PB_PER_ROW = 8,    /* output is one double per row: a loss or a metric */
+       PB_RANDOM = 16,    /* draws random numbers in training */
+       PB_FUSES = 32,     /* can apply an elementwise op to its output */
+       PB_SOURCE = 64     /* reads a user array */
+};
+
+typedef struct {
+  int32_t ndim;
+  bool batched; /* a leading N goes before dim[] */
+  int64_t dim[PB_MAX_DIMS];
+} pb_shape;
+
+typedef union {
+  int64_t i;
+  double f;
+} pb_attr;
+
+/* What an op's shape rule says of one use of it. Sizes are in elements. */
+typedef struct {
+  pb_shape out;
+  int64_t saved_row;    /* forward saves this much per row for backward */
+  int64_t scratch;      /* per thread, whatever N is */
+  int64_t flops;        /* arithmetic per row, forward */
+  char error[PB_ERROR_LEN]; /* set when the rule refuses */
+} pb_inferred;
+
+/* One array of the user's, read row by row through its strides; never copied whole. */
+typedef enum {
+  PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64, PB_DTYPES
+} pb_dtype;
+
+typedef struct {
+  const void *data;
+  pb_dtype dtype;
+  int64_t rows, cols;
+  int64_t row_stride, col_stride; /* bytes, may be negative or zero */
+} pb_source;
+
+typedef struct pb_plan pb_plan;
+typedef struct pb_instr pb_instr;
+typedef struct pb_lane pb_lane;
+
+typedef void pb_kernel(const pb_instr *, const pb_lane *);
+
+/* An op: one row of the table, made by one file of csrc/ops. */
+typedef struct pb_op {
+  const char *name;
+  const char *attrs;      /* "rate:float axis:int": names and types, in the order of pb_instr.attr */
+  int32_t min_in, max_in; /* inputs, parameters included */
+  int32_t params;         /* how many of the trailing inputs are parameters at most */
+  int32_t flags;
+  bool (*infer)(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r);
+  pb_kernel *forward;
+  pb_kernel *backward_in;
+  pb_kernel *backward_param;
+  void (*map)(int64_t n, const void *x, void *y);                    /* y = f(x) */
+  void (*chain)(int64_t n, const void *y, const void *dy, void *dx); /* dx = dy f'(x), from y */
+} pb_op;
+
+/* An optimiser: one row of the table, made by one file of csrc/optim. */
+typedef struct pb_optim {
+  const char *name;
+  const char *attrs;
+  int32_t states;
+  /* coef <- what the step needs, once per step; `t` counts steps from 1. */
+  void (*prepare)(const pb_attr *attr, double learning_rate, int64_t t, double *coef);
+  /* w, state <- w, state, g over n consecutive parameters. */
+  void (*update)(int64_t n, const double *coef, void *w, const void *g, void *const *state);
+} pb_optim;
+
+/* All kernels of one precision and instruction set. */
+typedef struct {
+  const char *isa;
+  int32_t real_size;
+  const pb_op *const *ops; /* NULL at the end */
+  const pb_optim *const *optims;
+} pb_table;
+
+typedef struct {
+  pb_arena arena;
+  bool is_double; /* per-row results accumulate in double */
+  int64_t offset; /* bytes from the start of the arena */
+  pb_shape shape;
+} pb_tensor;
+
+/* One instruction. Operands are indices of tensors, -1 for none. */
+struct pb_instr {
+  const pb_op *op;
+  pb_phase phase;
+  int32_t node; /* the caller's name for where this came from */
+  int32_t nin;
+  int32_t in[PB_MAX_IN], out, saved;
+  int32_t din[PB_MAX_IN], dout;
+  bool add[PB_MAX_IN]; /* add to the gradient instead of storing: not its first writer */
+  bool fused_update;   /* backward_param hands its gradient to the optimiser, tile by tile */
+  bool serial;         /* set by seal: too little work to share between threads */
+  pb_attr attr[PB_MAX_ATTR];
+  const pb_op *activation;    /* fused elementwise op, or NULL */
+  int64_t begin, end;         /* PB_UPDATE: range of the parameter vector, in elements */
+  int64_t flops;              /* per row, set by seal */
+};
+
+typedef struct pb_workspace pb_workspace; /* activations and scratch of one run */
+
+/* What a training run is told, and where it stands. The same struct is handed in again to go on. */
+typedef struct {
+  const pb_source *source;
+  int64_t rows, batch, epochs;
+  bool shuffle;
+  uint64_t seed;
+  const double *learning_rate; /* one per step from step `rate_origin`; rate_stride 0 repeats one */
+  int64_t rate_stride, rate_origin;
+  double seconds; /* come back after about this long */
+  int64_t epoch;  /* cursor: epochs finished in this run */
+  int64_t epoch_origin; /* epochs finished before this run: permutations follow epoch + origin */
+  int64_t row;    /* cursor: rows of the current epoch that are done */
+  int64_t step;   /* optimiser steps ever done */
+  double sums[PB_MAX_RESULT]; /* results of the current epoch so far, summed over rows */
+  double *results; /* [epochs][nresults]: sums over the rows of each finished epoch */
+  int32_t bad_instr; /* PB_DIVERGED: first instruction whose output is not finite, or -1 */
+  int32_t bad_param; /* ... or the first parameter tensor that is not finite, or -1 */
+} pb_run;
+
+/* What kernels see: one thread's view of the batch at hand. */
+struct pb_lane {
+  void *const *ptr; /* address of every tensor, by index */
+  void *scratch;    /* this thread's */
+  int64_t n;        /* rows in this batch */
+  int32_t part, parts;
+  bool training;
+  uint64_t seed;
+  int64_t step;
+  const pb_source *source;
+  const int64_t *index; /* row numbers to gather, or NULL for first_row .. first_row + n - 1 */
+  int64_t first_row;
+  const pb_plan *plan;
+  const double *coef; /* the optimiser's numbers for this step */
+};
+
+struct pb_plan {
+  const pb_table *table;
+  const pb_optim *optim;
+  pb_attr optim_attr[PB_MAX_ATTR];
+  int64_t capacity; /* largest N */
+  int32_t ntensor, ninstr, nforward; /* forward instructions come first */
+  pb_tensor *tensor;
+  pb_instr *instr;
+  int32_t nresult, result[PB_MAX_RESULT]; /* per-row tensors to sum; result[0] is the loss */
+  int64_t act_bytes, scratch_bytes;
+  void *param, *grad, *state[PB_MAX_STATE]; /* the caller's vectors */
+  int64_t nparam;                           /* elements in each */
+  int32_t output, input;                    /* tensors of pb_map; input -1 when it must be gathered */
+  int32_t nsource;
+  bool sealed, serial;
+  void *cache; /* workspaces kept for reuse */
+  char error[PB_ERROR_LEN];
+};
+
+/* --- the machine ------------------------------------------------------------------------------ */
+
+/* The kernels for 32 or 64 bit reals on this CPU; PYBP_CPU picks another instruction set.
+   NULL when PYBP_CPU names one that is unknown or that this CPU lacks. */
+const pb_table *pb_table_for(int real_bits);
+const char *pb_isa_list(void); /* what this build and CPU offer, best last */
+const pb_op *pb_find_op(const pb_table *, const char *name);
+const pb_optim *pb_find_optim(const pb_table *, const char *name);
+const char *pb_blas_name(void);
+
+pb_plan *pb_plan_new(const pb_table *, int64_t capacity);
+void pb_plan_free(pb_plan *);
+pb_status pb_plan_reserve(pb_plan *, int32_t ntensor, int32_t ninstr);
+pb_status pb_plan_seal(pb_plan *);
+int64_t pb_shape_size(const pb_shape *); /* elements, one row's when batched; -1 on overflow */
+
+pb_status pb_train(pb_plan *, pb_run *);
+
+/* Forward (and, when the plan has backward instructions, backward) over rows [0, n), n <= capacity,
+   in a workspace that stays the caller's until pb_workspace_release: read tensors with
+   pb_workspace_tensor. A training pass draws the random numbers of `step`. */
+pb_status pb_once(pb_plan *, const pb_source *, int64_t n, bool training, uint64_t seed, int64_t step,
+                  pb_workspace **);
+void *pb_workspace_tensor(const pb_workspace *, int32_t tensor);
+void pb_workspace_release(pb_plan *, pb_workspace *);
+
+/* Inference over `rows` rows in chunks of `capacity`, chunks shared between threads. `out` gets the
+   output tensor's rows unless NULL; `sums[k]` the sum of result k over all rows unless NULL. */
+pb_status pb_map(pb_plan *, const pb_source *, int64_t rows, void *out, double *sums);
+
+void pb_set_threads(int n);
+int pb_get_threads(void);
+int64_t pb_allocations(void); /* how often the machine has asked for memory, ever */
+/* First row (and its column) with a NaN or an infinite value, or -1. */
+int64_t pb_check_finite(const pb_source *, int64_t *col);
+/* First row whose label is not a whole number in [0, classes), or -1. */
+int64_t pb_check_labels(const pb_source *, int64_t classes);
+/* The order in which epoch `epoch` of a run with this seed visits its rows. */
+void pb_permutation(uint64_t seed, int64_t epoch, int64_t n, int64_t *order);
+
+#endif
