@@ -1,8 +1,7 @@
 # The usual tasks. Each works in the active environment: pip install -e ".[dev]" once.
 PYTHON ?= python
-C_FILES = $(shell find csrc -name '*.[ch]')
 
-.PHONY: build test lint bench wheel sanitize docs clean
+.PHONY: build test lint format bench wheel sanitize docs clean
 
 build:  ## compile in place, only what has changed
 	$(PYTHON) setup.py build_ext --inplace
@@ -10,13 +9,12 @@ build:  ## compile in place, only what has changed
 test: build  ## the whole suite, with the doctests
 	$(PYTHON) -m pytest
 
-lint:  ## what the pre-commit hooks check
-	$(PYTHON) -m ruff check
-	$(PYTHON) -m ruff format --check
-	cython-lint pybp
-	clang-format --dry-run -Werror $(C_FILES)
-	$(PYTHON) -m mypy
-	codespell
+lint:  ## linters and types, as CI and the pre-commit hooks run them
+	.ci/lint
+
+format:  ## Python and C, in place
+	ruff check --fix && ruff format
+	clang-format -i $(shell find csrc -name '*.[ch]')
 
 bench: build  ## workloads against the peers that are installed
 	$(PYTHON) -m bench
@@ -24,10 +22,8 @@ bench: build  ## workloads against the peers that are installed
 wheel:  ## source archive, and from it the wheel, in isolation
 	$(PYTHON) -m build
 
-sanitize:  ## the C driver under ASan + UBSan, then TSan, then valgrind where there is one
-	$(PYTHON) -m buildtools.driver --sanitize address,undefined
-	$(PYTHON) -m buildtools.driver --sanitize thread
-	$(PYTHON) -m buildtools.driver --valgrind
+sanitize:  ## the C driver plain, under ASan + UBSan, under TSan, and under valgrind where present
+	$(PYTHON) -m buildtools.driver
 
 docs:  ## the examples of the docs and docstrings run, and give what they say
 	$(PYTHON) -m pytest --doctest-glob='*.md' pybp README.md docs

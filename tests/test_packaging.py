@@ -1,0 +1,154 @@
+"""Rules of the project that no other test would miss: what import costs, what a wheel holds."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import pybp
+
+ROOT = Path(__file__).resolve().parent.parent
+MB = 1_000_000
+# None of these may be needed before something that uses them is called.
+HEAVY = {
+    *("IPython", "jax", "matplotlib", "onnx", "pandas", "rich", "scipy", "sklearn"),
+    *("tensorflow", "torch", "tqdm", "typer"),
+}
+
+# CI gives the wheel that it has built; the other rules hold of any installation.
+needs_wheel = pytest.mark.skipif("PYBP_WHEEL" not in os.environ, reason="PYBP_WHEEL names no wheel")
+needs_source = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no source tree around")
+
+
+def in_fresh_python(program, cwd):
+    """What a program prints in an interpreter of its own, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=cwd, check=True, capture_output=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def wheel():
+    with zipfile.ZipFile(os.environ["PYBP_WHEEL"]) as archive:
+        yield archive
+
+
+def names(wheel, pattern):
+    return [name for name in wheel.namelist() if re.search(pattern, name)]
+
+
+def test_import_loads_nothing_heavy(tmp_path):
+    program = "import json, sys, pybp; print(json.dumps(sorted(sys.modules)))"
+    loaded = {name.partition(".")[0] for name in in_fresh_python(program, tmp_path)}
+    assert "pybp" in loaded
+    assert loaded & HEAVY == set()
+
+
+def test_import_starts_no_thread(tmp_path):
+    program = """
+import json, os, numpy
+task = "/proc/self/task"
+count = lambda: len(os.listdir(task)) if os.path.isdir(task) else 0
+before = count()
+import pybp
+print(json.dumps(count() - before))
+"""
+    assert in_fresh_python(program, tmp_path) == 0
+
+
+def test_package_is_typed():
+    package = Path(pybp.__file__).parent
+    assert (package / "py.typed").exists()
+    stub = ast.parse((package / "_core.pyi").read_text())
+    described = {node.name for node in stub.body if hasattr(node, "name")}
+    public = {name for name in vars(pybp._core) if not name.startswith("_")}
+    assert described, "_core.pyi describes nothing"
+    assert described <= public, f"_core.pyi describes what is not there: {described - public}"
+
+
+@needs_wheel
+def test_wheel_is_small(wheel):
+    assert Path(wheel.filename).stat().st_size <= 10 * MB
+    (extension,) = names(wheel, r"pybp/_core.*\.(so|pyd)$")
+    assert wheel.getinfo(extension).file_size <= 2 * MB
+
+
+@needs_wheel
+def test_wheel_holds_the_package_and_nothing_else(wheel):
+    tops = {name.partition("/")[0] for name in wheel.namelist()}
+    assert {re.sub(r"-.*\.dist-info$", "", top) for top in tops} == {"pybp"}
+    assert names(wheel, r"\.(c|h|def|o|pyx|pxd|pyc)$") == []
+    assert names(wheel, r"^pybp/py\.typed$")
+    assert names(wheel, r"^pybp/_core\.pyi$")
+
+
+@needs_wheel
+def test_wheel_name_and_version(wheel):
+    (metadata,) = names(wheel, r"\.dist-info/METADATA$")
+    assert f"\nVersion: {pybp.__version__}\n" in wheel.read(metadata).decode()
+    tag = Path(wheel.filename).name.removeprefix(f"pybp-{pybp.__version__}-")
+    assert re.match(r"cp311-abi3-|cp3\d+-cp3\d+t-", tag), tag
+
+
+@needs_wheel
+@pytest.mark.skipif(sys.platform != "linux", reason="OpenBLAS is vendored so on Linux")
+def test_wheel_vendors_a_private_openblas_with_its_notices(wheel):
+    # threadpoolctl looks for a file name that begins like this.
+    (openblas,) = names(wheel, r"/_libs/libscipy_openblas[^/]*\.so$")
+    soname = Path(openblas).name.encode()
+    assert soname != b"libscipy_openblas.so"
+    assert b"\0" + soname + b"\0" in wheel.read(openblas)
+
+    (extension,) = names(wheel, r"pybp/_core.*\.so$")
+    strings = wheel.read(extension)
+    assert b"\0" + soname + b"\0" in strings
+    assert b"\0$ORIGIN/_libs\0" in strings, "the rpath is not exactly $ORIGIN/_libs"
+    assert b"libgomp" not in strings
+
+    notices = b"".join(wheel.read(name) for name in names(wheel, r"\.dist-info/licenses/.*[^/]$"))
+    for holder in (b"The pybp developers", b"The OpenBLAS Project", b"LAPACK", b"libquadmath"):
+        assert holder in notices
+
+
+@needs_source
+def test_the_machine_does_not_know_python():
+    files = [*ROOT.glob("csrc/**/*.c"), *ROOT.glob("csrc/**/*.h")]
+    assert files
+    assert [path for path in files if "Python.h" in path.read_text()] == []
+
+
+@needs_source
+def test_files_can_be_read_in_one_sitting():
+    files = [*ROOT.glob("csrc/**/*.[ch]"), *ROOT.glob("pybp/**/*.py"), *ROOT.glob("tests/*.py")]
+    assert files
+    lines = {path.relative_to(ROOT): path.read_text().count("\n") for path in files}
+    assert {path: count for path, count in lines.items() if count > 400} == {}
+
+
+@needs_source
+def test_base_dependencies_stay_two():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [re.match(r"\w+", line)[0] for line in project["dependencies"]] == [
+        "numpy",
+        "safetensors",
+    ]
+
+
+@needs_source
+@pytest.mark.parametrize("name", ["main", "test"])
+def test_ci_runs_the_commands_of_the_readme(name):
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(rf"^<!-- ci:{name} -->\n```\w*\n[^`]+\n```$", readme, re.MULTILINE)
+
+
+@needs_source
+def test_changelog_says_what_is_new():
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
