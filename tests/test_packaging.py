@@ -22,10 +22,6 @@ HEAVY = {
     *("tensorflow", "torch", "tqdm", "typer"),
 }
 
-# CI gives the wheel that it has built; the other rules hold of any installation.
-needs_wheel = pytest.mark.skipif("PYBP_WHEEL" not in os.environ, reason="PYBP_WHEEL names no wheel")
-needs_source = pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="no source tree around")
-
 
 def in_fresh_python(program, cwd):
     """What a program prints in an interpreter of its own, as JSON."""
@@ -37,8 +33,19 @@ def in_fresh_python(program, cwd):
 
 @pytest.fixture(scope="module")
 def wheel():
+    """The wheel that PYBP_WHEEL names: CI names the one that it has built and installed."""
+    if "PYBP_WHEEL" not in os.environ:
+        pytest.skip("PYBP_WHEEL names no wheel")
     with zipfile.ZipFile(os.environ["PYBP_WHEEL"]) as archive:
         yield archive
+
+
+@pytest.fixture(scope="module")
+def source():
+    """The project's own folder; CI also runs the tests far from it, against the wheel."""
+    if not (ROOT / "csrc").is_dir():
+        pytest.skip("no source tree around")
+    return ROOT
 
 
 def names(wheel, pattern):
@@ -74,14 +81,12 @@ def test_package_is_typed():
     assert described <= public, f"_core.pyi describes what is not there: {described - public}"
 
 
-@needs_wheel
 def test_wheel_is_small(wheel):
     assert Path(wheel.filename).stat().st_size <= 10 * MB
     (extension,) = names(wheel, r"pybp/_core.*\.(so|pyd)$")
     assert wheel.getinfo(extension).file_size <= 2 * MB
 
 
-@needs_wheel
 def test_wheel_holds_the_package_and_nothing_else(wheel):
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert {re.sub(r"-.*\.dist-info$", "", top) for top in tops} == {"pybp"}
@@ -90,7 +95,6 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert names(wheel, r"^pybp/_core\.pyi$")
 
 
-@needs_wheel
 def test_wheel_name_and_version(wheel):
     (metadata,) = names(wheel, r"\.dist-info/METADATA$")
     assert f"\nVersion: {pybp.__version__}\n" in wheel.read(metadata).decode()
@@ -98,7 +102,6 @@ def test_wheel_name_and_version(wheel):
     assert re.match(r"cp311-abi3-|cp3\d+-cp3\d+t-", tag), tag
 
 
-@needs_wheel
 @pytest.mark.skipif(sys.platform != "linux", reason="OpenBLAS is vendored so on Linux")
 def test_wheel_vendors_a_private_openblas_with_its_notices(wheel):
     # threadpoolctl looks for a file name that begins like this.
@@ -118,37 +121,36 @@ def test_wheel_vendors_a_private_openblas_with_its_notices(wheel):
         assert holder in notices
 
 
-@needs_source
-def test_the_machine_does_not_know_python():
-    files = [*ROOT.glob("csrc/**/*.c"), *ROOT.glob("csrc/**/*.h")]
+def test_the_machine_does_not_know_python(source):
+    files = [*source.glob("csrc/**/*.c"), *source.glob("csrc/**/*.h")]
     assert files
     assert [path for path in files if "Python.h" in path.read_text()] == []
 
 
-@needs_source
-def test_files_can_be_read_in_one_sitting():
-    files = [*ROOT.glob("csrc/**/*.[ch]"), *ROOT.glob("pybp/**/*.py"), *ROOT.glob("tests/*.py")]
+def test_files_can_be_read_in_one_sitting(source):
+    files = [
+        *source.glob("csrc/**/*.[ch]"),
+        *source.glob("pybp/**/*.py"),
+        *source.glob("tests/*.py"),
+    ]
     assert files
-    lines = {path.relative_to(ROOT): path.read_text().count("\n") for path in files}
+    lines = {path.relative_to(source): path.read_text().count("\n") for path in files}
     assert {path: count for path, count in lines.items() if count > 400} == {}
 
 
-@needs_source
-def test_base_dependencies_stay_two():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+def test_base_dependencies_stay_two(source):
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
     assert [re.match(r"\w+", line)[0] for line in project["dependencies"]] == [
         "numpy",
         "safetensors",
     ]
 
 
-@needs_source
 @pytest.mark.parametrize("name", ["main", "test"])
-def test_ci_runs_the_commands_of_the_readme(name):
-    readme = (ROOT / "README.md").read_text()
+def test_ci_runs_the_commands_of_the_readme(source, name):
+    readme = (source / "README.md").read_text()
     assert re.search(rf"^<!-- ci:{name} -->\n```\w*\n[^`]+\n```$", readme, re.MULTILINE)
 
 
-@needs_source
-def test_changelog_says_what_is_new():
-    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+def test_changelog_says_what_is_new(source):
+    assert "## [Unreleased]" in (source / "CHANGELOG.md").read_text()
