@@ -4,13 +4,13 @@ import ast
 import json
 import os
 import re
-import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from interpreter import python
 
 import pybp
 
@@ -21,14 +21,6 @@ HEAVY = {
     *("IPython", "jax", "matplotlib", "onnx", "pandas", "rich", "scipy", "sklearn"),
     *("tensorflow", "torch", "tqdm", "typer"),
 }
-
-
-def in_fresh_python(program, cwd):
-    """What a program prints in an interpreter of its own, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=cwd, check=True, capture_output=True, text=True
-    )
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +44,23 @@ def names(wheel, pattern):
     return [name for name in wheel.namelist() if re.search(pattern, name)]
 
 
-def test_import_loads_nothing_heavy(tmp_path):
+def test_import_loads_nothing_heavy():
     program = "import json, sys, pybp; print(json.dumps(sorted(sys.modules)))"
-    loaded = {name.partition(".")[0] for name in in_fresh_python(program, tmp_path)}
+    loaded = {name.partition(".")[0] for name in json.loads(python(program))}
     assert "pybp" in loaded
     assert loaded & HEAVY == set()
 
 
-def test_import_starts_no_thread(tmp_path):
+def test_import_starts_no_thread():
     program = """
-import json, os, numpy
+import os, numpy
 task = "/proc/self/task"
 count = lambda: len(os.listdir(task)) if os.path.isdir(task) else 0
 before = count()
 import pybp
-print(json.dumps(count() - before))
+print(count() - before)
 """
-    assert in_fresh_python(program, tmp_path) == 0
+    assert int(python(program)) == 0
 
 
 def test_package_is_typed():
