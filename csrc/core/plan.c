@@ -11,6 +11,8 @@
 
 /* Below this many operations an instruction is quicker on one thread than two that must meet. */
 #define SERIAL_FLOPS 200000
+/* Each thread should find at least this much in the largest instruction. */
+#define THREAD_FLOPS 400000
 /* Leading dimensions must fit the BLAS library's int; rows times columns must fit a pointer. */
 #define LARGEST_DIM INT64_C(0x7fffffff)
 #define LARGEST_SIZE (INT64_C(1) << 48)
@@ -139,7 +141,8 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   if (k->phase == PB_UPDATE) {
     if (!p->optim || !p->grad || k->begin < 0 || k->end > p->nparam || k->begin >= k->end)
       return refuse(p, "instruction %d: update outside the parameters", (int)i);
-    k->serial = (k->end - k->begin) * 10 < SERIAL_FLOPS;
+    k->flops = (k->end - k->begin) * 10 / p->capacity;
+    k->serial = k->flops < SERIAL_FLOPS / p->capacity;
     return PB_OK;
   }
   if (!k->op || k->phase > PB_UPDATE) return refuse(p, "instruction %d: no op", (int)i);
@@ -174,10 +177,12 @@ pb_status pb_plan_seal(pb_plan *p) {
   p->scratch_bytes = PB_ALIGN;
   pb_status status = seal_state(p);
   for (int32_t i = 0; status == PB_OK && i < p->ntensor; i++) status = seal_tensor(p, i);
-  p->serial = true;
+  p->threads = 1;
   for (int32_t i = 0; status == PB_OK && i < p->ninstr; i++) {
     status = seal_instr(p, i);
-    p->serial &= p->instr[i].serial;
+    int64_t fed = p->instr[i].flops * p->capacity / THREAD_FLOPS + 1;
+    if (p->instr[i].serial) continue;
+    if (fed > p->threads) p->threads = fed < PB_MAX_THREADS ? (int32_t)fed : PB_MAX_THREADS;
   }
   if (status != PB_OK) return status;
   if (p->nresult < 0 || p->nresult > PB_MAX_RESULT) return refuse(p, "too many results");

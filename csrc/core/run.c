@@ -202,7 +202,7 @@ pb_status pb_train(pb_plan *p, pb_run *r) {
       !sources_fit(p, r->source, r->rows))
     return PB_BAD_CALL;
   if (r->epoch == r->epochs) return PB_OK;
-  int threads = p->serial ? 1 : pb_pool_acquire(PB_MAX_THREADS);
+  int threads = pb_pool_acquire(p->threads);
   training t = {.plan = p, .run = r, .started = pb_now(), .next_look = 1};
   t.work = pb_workspace_take(p, threads);
   if (r->shuffle) t.order = pb_alloc((size_t)r->rows * sizeof *t.order);
@@ -241,7 +241,7 @@ pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training,
   *work = NULL;
   if (!p->sealed || p->optim || n < 1 || n > p->capacity || !sources_fit(p, source, n))
     return PB_BAD_CALL;
-  int threads = p->serial ? 1 : pb_pool_acquire(PB_MAX_THREADS);
+  int threads = pb_pool_acquire(p->threads);
   pb_status status = PB_NO_MEMORY;
   pass o = {.work = pb_workspace_take(p, threads)};
   if (o.work) {
@@ -291,6 +291,21 @@ static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
     m->sums[chunk * p->nresult + k] = sum_rows(w->ptr[p->result[k]], lane.n);
 }
 
+pb_workspace *pb_workspace_new(pb_plan *p) { return p->sealed ? pb_workspace_take(p, 1) : NULL; }
+
+pb_status pb_forward(pb_plan *p, pb_workspace *w, const pb_source *source, int64_t n, void *out) {
+  if (p->nforward != p->ninstr || n < 1 || n > p->capacity || !sources_fit(p, source, n) ||
+      p->output < 0)
+    return PB_BAD_CALL;
+  mapping m = {.plan = p, .source = source, .rows = n, .out = out};
+  m.in_place = readable_in_place(p, &source[p->instr[0].attr[0].i]);
+  if (!m.in_place && p->input >= 0)
+    w->ptr[p->input] = w->act + p->tensor[p->input].offset; /* an earlier call may have moved it */
+  map_chunk(&m, w, 0);
+  return PB_OK;
+}
+
+/* Chunks shared between threads. */
 static void map_body(void *arg, int part, int parts) {
   mapping *m = arg;
   pb_workspace *w = pb_workspace_take(m->plan, 1);

@@ -27,12 +27,19 @@ enum {
   WEIGHT,
   BIAS,
   SHORT = 2 * LANES,  /* inputs so few that dot products would be mostly folding */
-  UPDATE_ROWS = 4,    /* rows of dweight made before the optimiser takes them */
+  UPDATE_ROWS = 4,
   PANEL = 256         /* columns of one BLAS call */
 };
 
 /* Operands past this many bytes do not stay in a core's second-level cache. */
 #define BLAS_BYTES (768 * 1024)
+
+/* Rows of dweight that are made before the optimiser takes them: few enough to stay in the first
+   cache, or a BLAS call's worth where a layer is big enough for BLAS. */
+static int64_t update_rows(int64_t inputs, int64_t outputs) {
+  bool big = inputs * outputs * (int64_t)sizeof(real) > BLAS_BYTES;
+  return min_i(outputs, big ? PANEL : UPDATE_ROWS);
+}
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   (void)attr;
@@ -44,7 +51,9 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
     return false;
   r->out = *x;
   r->out.dim[x->ndim - 1] = outputs;
-  r->scratch = inputs * (inputs < SHORT ? outputs : 0) + UPDATE_ROWS * inputs + outputs;
+  int64_t packed = inputs < SHORT ? inputs * outputs : 0;
+  int64_t update = update_rows(inputs, outputs) * inputs + outputs;
+  r->scratch = packed > update ? packed : update;
   r->flops = 2 * outputs * pb_shape_size(x);
   return true;
 }
@@ -143,6 +152,15 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
               s.inputs, k->add[X], dx + i, s.inputs);
 }
 
+static void weight_gradient(sizes s, const real *dz, const real *x, int64_t begin, int64_t end,
+                            bool add, real *dw) {
+  if (use_blas(s))
+    blas_gemm(true, false, end - begin, s.inputs, s.rows, dz + begin, s.outputs, x, s.inputs, add,
+              dw, s.inputs);
+  else
+    gemm_n(end - begin, s.inputs, s.rows, dz + begin, 1, s.outputs, x, s.inputs, add, dw, s.inputs);
+}
+
 static void bias_gradient(sizes s, const real *dz, int64_t begin, int64_t end, bool add, real *db) {
   if (!add)
     for (int64_t o = begin; o < end; o++) db[o - begin] = 0;
@@ -150,26 +168,19 @@ static void bias_gradient(sizes s, const real *dz, int64_t begin, int64_t end, b
     for (int64_t o = begin; o < end; o++) db[o - begin] += dz[n * s.outputs + o];
 }
 
-/* dweight of outputs [begin, end), a few rows at a time, each handed to the optimiser at once. */
-static void update_weight(const pb_instr *k, const pb_lane *lane, sizes s, const real *dz,
-                          const real *x, int64_t begin, int64_t end) {
+/* The gradients of outputs [begin, end), each handed to the optimiser as soon as it is made. */
+static void update_all(const pb_instr *k, const pb_lane *lane, sizes s, const real *dz,
+                       const real *x, int64_t begin, int64_t end) {
   real *g = lane->scratch;
-  for (int64_t o = begin; o < end; o += UPDATE_ROWS) {
-    int64_t rows = min_i(UPDATE_ROWS, end - o);
-    gemm_n(rows, s.inputs, s.rows, dz + o, 1, s.outputs, x, s.inputs, false, g, s.inputs);
-    update_parameters(lane, k->in[WEIGHT], o * s.inputs, rows * s.inputs, g);
+  int64_t step = use_blas(s) ? update_rows(s.inputs, s.outputs) : UPDATE_ROWS;
+  for (int64_t o = begin; o < end; o += step) {
+    int64_t last = min_i(o + step, end);
+    weight_gradient(s, dz, x, o, last, false, g);
+    update_parameters(lane, k->in[WEIGHT], o * s.inputs, (last - o) * s.inputs, g);
   }
-}
-
-static void weight_gradient(const pb_instr *k, const pb_lane *lane, sizes s, const real *dz,
-                            const real *x, int64_t begin, int64_t end) {
-  real *dw = (real *)lane->ptr[k->din[WEIGHT]] + begin * s.inputs;
-  if (use_blas(s))
-    blas_gemm(true, false, end - begin, s.inputs, s.rows, dz + begin, s.outputs, x, s.inputs,
-              k->add[WEIGHT], dw, s.inputs);
-  else
-    gemm_n(end - begin, s.inputs, s.rows, dz + begin, 1, s.outputs, x, s.inputs, k->add[WEIGHT], dw,
-           s.inputs);
+  if (k->nin <= BIAS) return;
+  bias_gradient(s, dz, begin, end, false, g);
+  update_parameters(lane, k->in[BIAS], begin, end - begin, g);
 }
 
 static void backward_param(const pb_instr *k, const pb_lane *lane) {
@@ -177,19 +188,17 @@ static void backward_param(const pb_instr *k, const pb_lane *lane) {
   const real *dz = lane->ptr[k->dout], *x = lane->ptr[k->in[X]];
   int64_t grain = use_blas(s) ? PANEL : UPDATE_ROWS, begin, end;
   share(lane, s.outputs, grain, &begin, &end);
-  for (int64_t o = begin; o < end; o += use_blas(s) ? PANEL : s.outputs) {
-    int64_t last = use_blas(s) ? min_i(end, o + PANEL) : end;
-    if (k->fused_update) update_weight(k, lane, s, dz, x, o, last);
-    else if (k->din[WEIGHT] >= 0) weight_gradient(k, lane, s, dz, x, o, last);
-  }
-  if (k->nin <= BIAS || begin >= end) return;
+  if (begin >= end) return;
   if (k->fused_update) {
-    real *db = (real *)lane->scratch + UPDATE_ROWS * s.inputs;
-    bias_gradient(s, dz, begin, end, false, db);
-    update_parameters(lane, k->in[BIAS], begin, end - begin, db);
-  } else if (k->din[BIAS] >= 0) {
-    bias_gradient(s, dz, begin, end, k->add[BIAS], (real *)lane->ptr[k->din[BIAS]] + begin);
+    update_all(k, lane, s, dz, x, begin, end);
+    return;
   }
+  int64_t panel = use_blas(s) ? PANEL : s.outputs;
+  for (int64_t o = begin; o < end && k->din[WEIGHT] >= 0; o += panel)
+    weight_gradient(s, dz, x, o, min_i(end, o + panel), k->add[WEIGHT],
+                    (real *)lane->ptr[k->din[WEIGHT]] + o * s.inputs);
+  if (k->nin > BIAS && k->din[BIAS] >= 0)
+    bias_gradient(s, dz, begin, end, k->add[BIAS], (real *)lane->ptr[k->din[BIAS]] + begin);
 }
 
 PB_OP(dense) = {.name = "dense",

@@ -1,0 +1,243 @@
+#include "test/reference.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/rng.h"
+
+int64_t case_columns(const op_case *c, int j) {
+  const pb_shape *s = &c->in[j];
+  return s->ndim ? s->dim[s->ndim - 1] : 1;
+}
+
+double reference_activation(const char *name, double z) {
+  if (strcmp(name, "relu") == 0) return z > 0 ? z : 0;
+  if (strcmp(name, "tanh") == 0) return tanh(z);
+  if (strcmp(name, "sigmoid") == 0) return 1 / (1 + exp(-z));
+  return z;
+}
+
+static void elementwise(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                        double *out) {
+  for (int64_t i = 0; i < n * size; i++) out[i] = reference_activation(c->op, in[0][i]);
+}
+
+static void dense(const op_case *c, int64_t n, int64_t size, const double *const *in, double *out) {
+  int64_t inputs = c->in[1].dim[1], outputs = c->in[1].dim[0];
+  for (int64_t r = 0; r < n * size / outputs; r++)
+    for (int64_t o = 0; o < outputs; o++) {
+      double z = c->nin > 2 ? in[2][o] : 0;
+      for (int64_t i = 0; i < inputs; i++) z += in[0][r * inputs + i] * in[1][o * inputs + i];
+      out[r * outputs + o] = c->activation ? reference_activation(c->activation, z) : z;
+    }
+}
+
+static void softmax(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                    double *out) {
+  int64_t classes = case_columns(c, 0);
+  for (int64_t r = 0; r < n * size / classes; r++) {
+    const double *x = in[0] + r * classes;
+    double *y = out + r * classes, sum = 0;
+    for (int64_t i = 0; i < classes; i++) sum += y[i] = exp(x[i]);
+    for (int64_t i = 0; i < classes; i++) y[i] /= sum;
+  }
+}
+
+/* Element i keeps its place in the stream whatever the batch is. */
+static void dropout(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                    double *out) {
+  double rate = c->attr[0].f;
+  for (int64_t i = 0; i < n * size; i++) {
+    uint64_t index = (uint64_t)(i / 64 * 16 + i % 16);
+    pb_random4 r = pb_philox(REFERENCE_SEED, REFERENCE_NODE, REFERENCE_STEP, index);
+    bool kept = (double)r.v[i % 64 / 16] >= floor(rate * 4294967296.0);
+    if (c->training) out[i] = kept ? in[0][i] / (1 - rate) : 0;
+    else out[i] = in[0][i];
+  }
+}
+
+static void squared_error(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                          double *out) {
+  int64_t columns = pb_shape_size(&c->in[0]);
+  for (int64_t r = 0; r < n * size; r++) {
+    out[r] = 0;
+    for (int64_t i = r * columns; i < (r + 1) * columns; i++)
+      out[r] += c->attr[0].f * (in[0][i] - in[1][i]) * (in[0][i] - in[1][i]);
+  }
+}
+
+static void absolute_error(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                           double *out) {
+  int64_t columns = pb_shape_size(&c->in[0]);
+  for (int64_t r = 0; r < n * size; r++) {
+    out[r] = 0;
+    for (int64_t i = r * columns; i < (r + 1) * columns; i++)
+      out[r] += fabs(in[0][i] - in[1][i]) / (double)columns;
+  }
+}
+
+static void softmax_cross_entropy(const op_case *c, int64_t n, int64_t size,
+                                  const double *const *in, double *out) {
+  int64_t columns = pb_shape_size(&c->in[0]);
+  bool label = c->fill[1] == CLASS;
+  for (int64_t r = 0; r < n * size; r++) {
+    const double *z = in[0] + r * columns;
+    double sum = 0;
+    for (int64_t i = 0; i < columns; i++) sum += exp(z[i]);
+    out[r] = 0;
+    for (int64_t i = 0; i < columns; i++) {
+      double t = label ? (double)(i == (int64_t)in[1][r]) : in[1][r * columns + i];
+      out[r] += t * (log(sum) - z[i]);
+    }
+  }
+}
+
+static void sigmoid_cross_entropy(const op_case *c, int64_t n, int64_t size,
+                                  const double *const *in, double *out) {
+  int64_t columns = pb_shape_size(&c->in[0]);
+  for (int64_t r = 0; r < n * size; r++) {
+    out[r] = 0;
+    for (int64_t i = r * columns; i < (r + 1) * columns; i++) {
+      double p = 1 / (1 + exp(-in[0][i])), t = in[1][i];
+      out[r] -= (t * log(p) + (1 - t) * log(1 - p)) / (double)columns;
+    }
+  }
+}
+
+static int64_t first_largest(const double *x, int64_t n) {
+  int64_t best = 0;
+  for (int64_t i = 0; i < n; i++)
+    if (x[i] > x[best]) best = i;
+  return best;
+}
+
+static void accuracy(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                     double *out) {
+  int64_t columns = pb_shape_size(&c->in[0]);
+  for (int64_t r = 0; r < n * size; r++) {
+    const double *y = in[0] + r * columns, *t = in[1] + r * columns;
+    out[r] = 0;
+    if (c->attr[0].i) {
+      for (int64_t i = 0; i < columns; i++)
+        out[r] += (double)((y[i] > c->attr[1].f) == (t[i] > 0.5)) / (double)columns;
+      continue;
+    }
+    int64_t wanted = c->fill[1] == CLASS ? (int64_t)in[1][r] : first_largest(t, columns);
+    out[r] = first_largest(y, columns) == wanted;
+  }
+}
+
+/* --- the uses ------------------------------------------------------------------------------------ */
+
+#define ROW(c) {.ndim = 1, .batched = true, .dim = {c}}
+#define GRID(t, c) {.ndim = 2, .batched = true, .dim = {t, c}}
+#define SCALAR {.ndim = 0, .batched = true}
+#define VECTOR(o) {.ndim = 1, .dim = {o}}
+#define MATRIX(o, i) {.ndim = 2, .dim = {o, i}}
+
+#define DENSE(x, i, o, f) \
+  {.op = "dense", .activation = f, .nin = 2, .in = {x, MATRIX(o, i)}, .forward = dense}
+#define DENSE_BIAS(x, i, o, f) \
+  {.op = "dense", \
+   .activation = f, \
+   .nin = 3, \
+   .in = {x, MATRIX(o, i), VECTOR(o)}, \
+   .forward = dense}
+#define UNARY(name, x) {.op = #name, .nin = 1, .in = {x}, .forward = elementwise}
+#define UNARIES(x) UNARY(identity, x), UNARY(relu, x), UNARY(tanh, x), UNARY(sigmoid, x)
+#define SOFTMAX(x) {.op = "softmax", .nin = 1, .in = {x}, .forward = softmax}
+#define DROPOUT(x, rate, train) \
+  {.op = "dropout", \
+   .nin = 1, \
+   .in = {x}, \
+   .attr = {{.f = rate}}, \
+   .training = train, \
+   .forward = dropout}
+#define SQUARED(c, factor, by_mean) \
+  {.op = "squared_error", \
+   .nin = 2, \
+   .in = {ROW(c), ROW(c)}, \
+   .attr = {{.f = factor}, {.i = by_mean}}, \
+   .mean = by_mean, \
+   .forward = squared_error}
+#define CROSS_ENTROPY(x, t, kind, size) \
+  {.op = "softmax_cross_entropy", \
+   .nin = 2, \
+   .in = {x, t}, \
+   .fill = {SIGNED, kind}, \
+   .mean = true, \
+   .span = size, \
+   .forward = softmax_cross_entropy}
+#define BINARY_CROSS_ENTROPY(x, size) \
+  {.op = "sigmoid_cross_entropy", \
+   .nin = 2, \
+   .in = {x, x}, \
+   .fill = {SIGNED, BITS}, \
+   .mean = true, \
+   .span = size, \
+   .forward = sigmoid_cross_entropy}
+#define ACCURACY(c, t, kind, binary, threshold) \
+  {.op = "accuracy", \
+   .nin = 2, \
+   .in = {ROW(c), t}, \
+   .fill = {SIGNED, kind}, \
+   .attr = {{.i = binary}, {.f = threshold}}, \
+   .forward = accuracy}
+
+/* Sizes below, at and past the vectors' and the tiles' widths. */
+const op_case op_cases[] = {
+    DENSE(ROW(1), 1, 1, NULL),
+    DENSE_BIAS(ROW(1), 1, 5, "tanh"),
+    DENSE_BIAS(ROW(2), 2, 8, "sigmoid"),
+    DENSE(ROW(3), 3, 2, "relu"),
+    DENSE_BIAS(ROW(5), 5, 33, "relu"),
+    DENSE_BIAS(ROW(7), 7, 9, NULL),
+    DENSE_BIAS(ROW(9), 9, 7, "identity"),
+    DENSE(ROW(15), 15, 16, "tanh"),
+    DENSE_BIAS(ROW(16), 16, 17, "sigmoid"),
+    DENSE_BIAS(ROW(17), 17, 15, "relu"),
+    DENSE(ROW(31), 31, 33, NULL),
+    DENSE_BIAS(ROW(33), 33, 31, "relu"),
+    DENSE_BIAS(ROW(70), 70, 97, "tanh"),
+    DENSE_BIAS(ROW(301), 301, 3, NULL),
+    DENSE_BIAS(GRID(3, 6), 6, 10, "relu"),
+    DENSE(GRID(2, 37), 37, 5, "tanh"),
+    UNARIES(SCALAR),
+    UNARIES(ROW(1)),
+    UNARIES(ROW(5)),
+    UNARIES(ROW(64)),
+    UNARIES(GRID(3, 7)),
+    UNARIES(VECTOR(9)),
+    SOFTMAX(ROW(1)),
+    SOFTMAX(ROW(2)),
+    SOFTMAX(ROW(10)),
+    SOFTMAX(ROW(37)),
+    SOFTMAX(GRID(3, 5)),
+    DROPOUT(ROW(1), 0.5, true),
+    DROPOUT(ROW(10), 0.0, true),
+    DROPOUT(ROW(10), 0.2, true),
+    DROPOUT(ROW(64), 0.5, true),
+    DROPOUT(GRID(3, 7), 0.9, true),
+    DROPOUT(ROW(33), 0.5, false),
+    SQUARED(1, 0.5, false),
+    SQUARED(3, 1.0, false),
+    SQUARED(10, 0.1, true),
+    CROSS_ENTROPY(ROW(2), ROW(1), CLASS, 0),
+    CROSS_ENTROPY(ROW(10), ROW(1), CLASS, 0),
+    CROSS_ENTROPY(ROW(10), ROW(10), MASSES, 0),
+    CROSS_ENTROPY(ROW(37), SCALAR, CLASS, 30),
+    CROSS_ENTROPY(GRID(2, 3), ROW(6), MASSES, 0),
+    CROSS_ENTROPY(ROW(1), ROW(1), MASSES, 0),
+    BINARY_CROSS_ENTROPY(ROW(1), 0),
+    BINARY_CROSS_ENTROPY(ROW(3), 12),
+    BINARY_CROSS_ENTROPY(ROW(19), 0),
+    {.op = "absolute_error", .nin = 2, .in = {ROW(1), ROW(1)}, .forward = absolute_error},
+    {.op = "absolute_error", .nin = 2, .in = {ROW(11), ROW(11)}, .forward = absolute_error},
+    ACCURACY(2, ROW(1), CLASS, 0, 0),
+    ACCURACY(10, ROW(1), CLASS, 0, 0),
+    ACCURACY(10, ROW(10), MASSES, 0, 0),
+    ACCURACY(1, ROW(1), BITS, 1, 0.0),
+    ACCURACY(4, ROW(4), BITS, 1, 0.5),
+    {.op = "feed"}, /* sources.c goes through its uses */
+};
+const int op_case_count = sizeof op_cases / sizeof *op_cases;

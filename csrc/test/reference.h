@@ -1,0 +1,34 @@
+/* Every op as plain loops over doubles, and the uses of it that the tests go through. */
+#ifndef PB_TEST_REFERENCE_H
+#define PB_TEST_REFERENCE_H
+
+#include "test/test.h"
+
+enum { REFERENCE_NODE = 7, REFERENCE_STEP = 11 };
+#define REFERENCE_SEED UINT64_C(0x0123456789abcdef)
+
+/* What values an input gets. */
+typedef enum { SIGNED, CLASS, MASSES, BITS } values; /* CLASS: whole numbers below in[0]'s size */
+
+typedef struct op_case op_case;
+struct op_case {
+  const char *op, *activation; /* the latter fused, or NULL */
+  int nin;
+  pb_shape in[PB_MAX_IN]; /* unbatched inputs are parameters */
+  values fill[PB_MAX_IN];
+  pb_attr attr[PB_MAX_ATTR];
+  bool training;
+  bool mean; /* backward is of the mean over the rows, not of their sum */
+  double span; /* inputs lie in [-span, span); 0 means 2 */
+  /* out <- op(in) for n rows; `size` numbers a row. */
+  void (*forward)(const op_case *, int64_t n, int64_t size, const double *const *in, double *out);
+};
+
+extern const op_case op_cases[];
+extern const int op_case_count;
+
+/* Sizes of a row of input j, and of a row of the output. */
+int64_t case_columns(const op_case *, int j);
+double reference_activation(const char *name, double z);
+
+#endif

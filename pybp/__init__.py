@@ -1,0 +1,50 @@
+"""pybp: neural networks on the CPU, a whole training epoch per native call.
+
+    import pybp as bp
+
+    model = bp.Sequential([bp.Input(784, scale=1 / 255), bp.Dense(128, activation="relu"),
+                           bp.Dense(10, activation="softmax")])
+    model.compile(optimizer=bp.optim.Adam(1e-3), loss="cross_entropy", metrics=["accuracy"])
+    model.fit(x, y, epochs=5)
+    model.predict(x_test)
+"""
+
+from importlib import import_module
+
+from pybp import errors, init, optim, schedules
+from pybp._version import __version__
+from pybp.config import get_num_threads, set_num_threads, show_config
+from pybp.io import load
+from pybp.layers import Activation, Dense, Dropout, Input, Layer
+from pybp.model import Model, Sequential
+
+_LAZY = {"datasets", "plots", "testing"}
+
+__all__ = [
+    "Activation",
+    "Dense",
+    "Dropout",
+    "Input",
+    "Layer",
+    "Model",
+    "Sequential",
+    "__version__",
+    "datasets",
+    "errors",
+    "get_num_threads",
+    "init",
+    "load",
+    "optim",
+    "plots",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Modules that only some users need are imported when first named."""
+    if name in _LAZY:
+        return import_module(f"pybp.{name}")
+    raise AttributeError(f"module 'pybp' has no attribute {name!r}")

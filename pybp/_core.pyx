@@ -1,0 +1,597 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""The border: plans, runs and sources of csrc/pybp.h as Python objects.
+
+Everything that goes down is checked here or sealed in C; what comes back is numbers and arrays.
+No function of this module loops over the elements of a batch.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.string cimport memcpy, memset
+
+cimport numpy as cnp
+
+import numpy as np
+
+cnp.import_array()
+
+
+cdef extern from "pybp.h" nogil:
+    enum:
+        PB_MAX_DIMS, PB_MAX_IN, PB_MAX_ATTR, PB_MAX_SOURCE, PB_MAX_RESULT, PB_MAX_STATE
+        PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED
+        PB_PARAM, PB_GRAD, PB_ACT
+        PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM, PB_UPDATE
+        PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
+        PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64
+    ctypedef int pb_status
+    ctypedef int pb_arena
+    ctypedef int pb_phase
+    ctypedef int pb_dtype
+    ctypedef struct pb_shape:
+        int32_t ndim
+        bint batched
+        int64_t dim[6]
+    ctypedef union pb_attr:
+        int64_t i
+        double f
+    ctypedef struct pb_inferred:
+        pb_shape out
+        int64_t saved_row, scratch, flops
+        char error[256]
+    ctypedef struct pb_source:
+        const void *data
+        pb_dtype dtype
+        int64_t rows, cols, row_stride, col_stride
+    ctypedef struct pb_op:
+        const char *name
+        const char *attrs
+        int32_t min_in, max_in, params, flags
+        bint (*infer)(const pb_attr *, const pb_shape *, int, pb_inferred *)
+    ctypedef struct pb_optim:
+        const char *name
+        const char *attrs
+        int32_t states
+    ctypedef struct pb_table:
+        const char *isa
+        int32_t real_size
+        const pb_op **ops
+        const pb_optim **optims
+    ctypedef struct pb_tensor:
+        pb_arena arena
+        bint is_double
+        int64_t offset
+        pb_shape shape
+    ctypedef struct pb_instr:
+        const pb_op *op
+        pb_phase phase
+        int32_t node, nin
+        int32_t in_ "in"[4]
+        int32_t out, saved
+        int32_t din[4]
+        int32_t dout
+        bint add[4]
+        bint fused_update
+        pb_attr attr[8]
+        const pb_op *activation
+        int64_t begin, end
+        int64_t flops
+        bint serial
+    ctypedef struct pb_workspace:
+        pass
+    ctypedef struct pb_run:
+        const pb_source *source
+        int64_t rows, batch, epochs
+        bint shuffle
+        uint64_t seed
+        const double *learning_rate
+        int64_t rate_stride, rate_origin
+        double seconds
+        int64_t epoch, epoch_origin, row, step
+        double sums[16]
+        double *results
+        int32_t bad_instr, bad_param
+    ctypedef struct pb_plan:
+        const pb_optim *optim
+        pb_attr optim_attr[8]
+        int64_t capacity
+        int32_t ntensor, ninstr, nforward
+        pb_tensor *tensor
+        pb_instr *instr
+        int32_t nresult
+        int32_t result[16]
+        int64_t act_bytes, scratch_bytes
+        void *param
+        void *grad
+        void *state[4]
+        int64_t nparam
+        int32_t output, input, nsource, threads
+        char error[256]
+
+    const pb_table *pb_table_for(int real_bits)
+    const char *pb_isa_list()
+    const char *pb_blas_name()
+    const pb_op *pb_find_op(const pb_table *, const char *)
+    const pb_optim *pb_find_optim(const pb_table *, const char *)
+    pb_plan *pb_plan_new(const pb_table *, int64_t)
+    void pb_plan_free(pb_plan *)
+    pb_status pb_plan_reserve(pb_plan *, int32_t, int32_t)
+    pb_status pb_plan_seal(pb_plan *)
+    int64_t pb_shape_size(const pb_shape *)
+    pb_status pb_train(pb_plan *, pb_run *)
+    pb_status pb_once(pb_plan *, const pb_source *, int64_t, bint, uint64_t, int64_t,
+                      pb_workspace **)
+    void *pb_workspace_tensor(const pb_workspace *, int32_t)
+    void pb_workspace_release(pb_plan *, pb_workspace *)
+    pb_status pb_map(pb_plan *, const pb_source *, int64_t, void *, double *)
+    pb_workspace *pb_workspace_new(pb_plan *)
+    pb_status pb_forward(pb_plan *, pb_workspace *, const pb_source *, int64_t, void *)
+    void pb_set_threads(int)
+    int pb_get_threads()
+    int64_t pb_allocations()
+    int64_t pb_check_finite(const pb_source *, int64_t *)
+    int64_t pb_check_labels(const pb_source *, int64_t)
+    void pb_permutation(uint64_t, int64_t, int64_t, int64_t *)
+
+
+# --- the tables ------------------------------------------------------------------------------------
+
+cdef const pb_table *table(int bits) except NULL:
+    cdef const pb_table *t = pb_table_for(bits)
+    if t == NULL:
+        raise ImportError(
+            "PYBP_CPU names an instruction set that this build or CPU lacks; "
+            f"choose one of: {pb_isa_list().decode()}, or unset it"
+        )
+    return t
+
+
+table(32)  # a wrong PYBP_CPU is said at import, not at the first model
+
+FLAGS = {
+    "uses_x": PB_USES_X, "uses_y": PB_USES_Y, "elementwise": PB_ELEMENTWISE,
+    "per_row": PB_PER_ROW, "random": PB_RANDOM, "fuses": PB_FUSES, "source": PB_SOURCE,
+}
+PHASES = {
+    "forward": PB_FORWARD, "delta": PB_DELTA, "backward_in": PB_BACKWARD_IN,
+    "backward_param": PB_BACKWARD_PARAM, "update": PB_UPDATE,
+}
+ARENAS = {"param": PB_PARAM, "grad": PB_GRAD, "act": PB_ACT}
+
+
+cdef dict signature(const char *text):
+    """{"rate": "float"} of "rate:float"."""
+    return dict(field.split(":") for field in text.decode().split())
+
+
+def ops():
+    """Every op by name: its attributes, inputs, parameters and flags, as its table row says."""
+    cdef const pb_op **row = table(32).ops
+    cdef dict found = {}
+    while row[0] != NULL:
+        flags = {name for name, bit in FLAGS.items() if row[0].flags & bit}
+        found[row[0].name.decode()] = {
+            "attrs": signature(row[0].attrs), "min_in": row[0].min_in, "max_in": row[0].max_in,
+            "params": row[0].params, "flags": flags,
+        }
+        row += 1
+    return found
+
+
+def optimizers():
+    """Every optimiser by name: its attributes and how many state vectors it keeps."""
+    cdef const pb_optim **row = table(32).optims
+    cdef dict found = {}
+    while row[0] != NULL:
+        found[row[0].name.decode()] = {
+            "attrs": signature(row[0].attrs), "states": row[0].states
+        }
+        row += 1
+    return found
+
+
+cdef int fill_attrs(pb_attr *out, const char *text, dict given) except -1:
+    cdef int k = 0
+    for name, kind in signature(text).items():
+        if kind == "int":
+            out[k].i = given[name]
+        else:
+            out[k].f = given[name]
+        k += 1
+    return 0
+
+
+cdef int fill_shape(pb_shape *out, tuple dims, bint batched) except -1:
+    if len(dims) > PB_MAX_DIMS:
+        raise ValueError(f"a shape has at most {PB_MAX_DIMS} dimensions, got {dims}")
+    out.ndim, out.batched = len(dims), batched
+    for i, size in enumerate(dims):
+        out.dim[i] = size
+    return 0
+
+
+def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
+    """What an op's shape rule says: (shape, batched, saved per row, flops per row), or None when the
+    inputs, a list of (shape, batched), do not suit it. `out` is the shape of an op that has no
+    inputs to infer it from."""
+    cdef const pb_op *row = pb_find_op(table(bits), op.encode())
+    cdef pb_attr attr[8]
+    cdef pb_shape shapes[4]
+    cdef pb_inferred r
+    if row == NULL:
+        raise KeyError(op)
+    if not row.min_in <= len(inputs) <= row.max_in:
+        return None
+    memset(&r, 0, sizeof(r))
+    memset(attr, 0, sizeof(attr))
+    fill_attrs(attr, row.attrs, attrs)
+    fill_shape(&r.out, out[0], out[1])
+    for i, (dims, batched) in enumerate(inputs):
+        fill_shape(&shapes[i], dims, batched)
+    if not row.infer(attr, shapes, len(inputs), &r):
+        return None
+    return tuple(r.out.dim[i] for i in range(r.out.ndim)), bool(r.out.batched), r.saved_row, r.flops
+
+
+# --- sources ---------------------------------------------------------------------------------------
+
+cdef dict DTYPE_CODES = {
+    np.dtype(np.float32): PB_F32, np.dtype(np.float64): PB_F64,
+    np.dtype(np.uint8): PB_U8, np.dtype(np.int8): PB_I8,
+    np.dtype(np.uint16): PB_U16, np.dtype(np.int16): PB_I16,
+    np.dtype(np.uint32): PB_U32, np.dtype(np.int32): PB_I32,
+    np.dtype(np.uint64): PB_U64, np.dtype(np.int64): PB_I64,
+}
+
+
+cdef class Source:
+    """A user's array of rows, read where it lies: 2-D, any strides, aligned, native byte order."""
+
+    cdef pb_source c
+    cdef readonly object array
+
+    def __cinit__(self, cnp.ndarray array):
+        if array.ndim != 2:
+            raise ValueError("a source has two dimensions")
+        if not array.flags.aligned:
+            raise ValueError("a source is aligned")
+        self.array = array
+        self.c.data = cnp.PyArray_DATA(array)
+        self.c.dtype = DTYPE_CODES[array.dtype]
+        self.c.rows = cnp.PyArray_DIM(array, 0)
+        self.c.cols = cnp.PyArray_DIM(array, 1)
+        self.c.row_stride = cnp.PyArray_STRIDE(array, 0)
+        self.c.col_stride = cnp.PyArray_STRIDE(array, 1)
+
+    def check_finite(self):
+        """None, or (row, column) of the first NaN or infinite value."""
+        cdef int64_t row, col = 0
+        with nogil:
+            row = pb_check_finite(&self.c, &col)
+        return None if row < 0 else (row, col)
+
+    def check_labels(self, int64_t classes):
+        """None, or the first row that does not hold a whole number in [0, classes)."""
+        cdef int64_t row
+        with nogil:
+            row = pb_check_labels(&self.c, classes)
+        return None if row < 0 else row
+
+
+# --- plans -----------------------------------------------------------------------------------------
+
+cdef class Plan:
+    """A sealed plan. `tensors` and `instrs` are lists of the records that pybp.lower emits."""
+
+    cdef pb_plan *c
+    cdef readonly object dtype
+    cdef list keep  # the arrays whose memory the plan uses
+
+    def __cinit__(self, int bits, int64_t capacity, list tensors, list instrs, int nforward,
+                  int64_t act_bytes, param, grad=None, tuple state=(), optimizer=None,
+                  tuple results=(), int output=-1, int input=-1, int sources=1):
+        cdef const pb_table *t = table(bits)
+        self.dtype = np.dtype(np.float32 if bits == 32 else np.float64)
+        self.c = pb_plan_new(t, capacity)
+        if self.c == NULL:
+            raise MemoryError(f"cannot make a plan for batches of {capacity} rows")
+        self.keep = [param, grad, *state]
+        self.c.param = self.vector(param)
+        self.c.nparam = param.size
+        if grad is not None:
+            self.c.grad = self.vector(grad)
+        for k, array in enumerate(state):
+            self.c.state[k] = self.vector(array)
+        if optimizer is not None:
+            name, attrs = optimizer
+            self.c.optim = pb_find_optim(t, name.encode())
+            fill_attrs(self.c.optim_attr, self.c.optim.attrs, attrs)
+        self.check(pb_plan_reserve(self.c, len(tensors), len(instrs)))
+        for i, record in enumerate(tensors):
+            self.add_tensor(&self.c.tensor[i], record)
+        for i, record in enumerate(instrs):
+            self.add_instr(t, &self.c.instr[i], record)
+        self.c.nforward, self.c.act_bytes = nforward, act_bytes
+        self.c.output, self.c.input, self.c.nsource = output, input, sources
+        self.c.nresult = len(results)
+        for k, tensor in enumerate(results):
+            self.c.result[k] = tensor
+        self.check(pb_plan_seal(self.c))
+
+    def __dealloc__(self):
+        pb_plan_free(self.c)
+
+    cdef void *vector(self, cnp.ndarray array) except? NULL:
+        if array.dtype != self.dtype or not array.flags.c_contiguous or not array.flags.writeable:
+            raise ValueError("the plan's vectors are contiguous and of its own dtype")
+        return cnp.PyArray_DATA(array)
+
+    cdef int add_tensor(self, pb_tensor *t, tuple record) except -1:
+        arena, dims, batched, offset, is_double = record
+        t.arena, t.offset, t.is_double = ARENAS[arena], offset, is_double
+        return fill_shape(&t.shape, dims, batched)
+
+    cdef int add_instr(self, const pb_table *t, pb_instr *k, dict record) except -1:
+        k.phase = PHASES[record["phase"]]
+        k.node = record["node"]
+        k.out = k.saved = k.dout = -1
+        if record["phase"] == "update":
+            k.begin, k.end = record["range"]
+            return 0
+        k.op = pb_find_op(t, record["op"].encode())
+        if k.op == NULL:
+            raise KeyError(record["op"])
+        fill_attrs(k.attr, k.op.attrs, record["attrs"])
+        inputs = record["in"]
+        k.nin = len(inputs)
+        if k.nin > PB_MAX_IN:
+            raise ValueError(f"{record['op']} with {k.nin} inputs")
+        for i in range(k.nin):
+            k.in_[i] = inputs[i]
+            k.din[i] = record["din"][i]
+            k.add[i] = record["add"][i]
+        k.out, k.saved, k.dout = record["out"], record["saved"], record["dout"]
+        k.fused_update = record["fused_update"]
+        if record["activation"] is not None:
+            k.activation = pb_find_op(t, record["activation"].encode())
+        return 0
+
+    cdef int check(self, pb_status status) except -1:
+        if status == PB_NO_MEMORY:
+            raise MemoryError("not enough memory for the plan")
+        if status == PB_BAD_PLAN:
+            raise RuntimeError(f"the compiled plan was refused: {self.c.error.decode()}")
+        if status == PB_BAD_CALL:
+            raise RuntimeError("the arrays do not fit the plan")
+        return 0
+
+    @property
+    def capacity(self):
+        return self.c.capacity
+
+    @property
+    def threads(self):
+        """How many threads the plan's work can feed."""
+        return self.c.threads
+
+    cdef int bind(self, tuple sources, pb_source *out) except -1:
+        if len(sources) != self.c.nsource:
+            raise RuntimeError(f"the plan reads {self.c.nsource} arrays, got {len(sources)}")
+        for i, source in enumerate(sources):
+            out[i] = (<Source?>source).c
+        return 0
+
+    def once(self, tuple sources, int64_t n, list tensors, bint training=False, uint64_t seed=0,
+             int64_t step=0):
+        """Run rows [0, n) through the whole plan once; copies of the given tensors, batched ones
+        as (n, ...)."""
+        cdef pb_source bound[8]
+        cdef pb_workspace *work = NULL
+        cdef pb_status status
+        self.bind(sources, bound)
+        with nogil:
+            status = pb_once(self.c, bound, n, training, seed, step, &work)
+        self.check(status)
+        try:
+            return [self.copy_of(work, i, n) for i in tensors]
+        finally:
+            pb_workspace_release(self.c, work)
+
+    cdef object copy_of(self, pb_workspace *work, int32_t i, int64_t n):
+        cdef const pb_tensor *t = &self.c.tensor[i]
+        shape = tuple(t.shape.dim[d] for d in range(t.shape.ndim))
+        if t.shape.batched:
+            shape = (n, *shape)
+        cdef cnp.ndarray out = np.empty(shape, np.float64 if t.is_double else self.dtype)
+        memcpy(cnp.PyArray_DATA(out), pb_workspace_tensor(work, i), cnp.PyArray_NBYTES(out))
+        return out
+
+    def map(self, tuple sources, int64_t rows, cnp.ndarray out=None, cnp.ndarray sums=None):
+        """Inference over all rows: `out` (rows, ...) gets the output, `sums` the results' sums."""
+        cdef pb_source bound[8]
+        cdef pb_status status
+        cdef void *to = NULL
+        cdef double *totals = NULL
+        self.bind(sources, bound)
+        if out is not None:
+            if (out.dtype != self.dtype or not out.flags.c_contiguous or self.c.output < 0 or
+                    out.size != rows * pb_shape_size(&self.c.tensor[self.c.output].shape)):
+                raise ValueError("the output array does not fit the plan")
+            to = cnp.PyArray_DATA(out)
+        if sums is not None:
+            if sums.dtype != np.float64 or not sums.flags.c_contiguous or sums.size != self.c.nresult:
+                raise ValueError("the array of sums does not fit the plan")
+            totals = <double *> cnp.PyArray_DATA(sums)
+        with nogil:
+            status = pb_map(self.c, bound, rows, to, totals)
+        self.check(status)
+
+    def train(self, Run run, double seconds):
+        """Train until the run's epochs are done or about `seconds` have passed. True when done.
+        A run that diverged sets run.culprit and raises FloatingPointError."""
+        cdef pb_status status
+        cdef pb_source bound[8]
+        self.bind(run.sources, bound)
+        if run.results.shape[1] != self.c.nresult:
+            raise ValueError("the results do not fit the plan")
+        run.c.source = bound
+        run.c.seconds = seconds
+        with nogil:
+            status = pb_train(self.c, &run.c)
+        run.c.source = NULL
+        if status == PB_DIVERGED:
+            raise FloatingPointError
+        self.check(status)
+        return run.c.epoch == run.c.epochs
+
+
+cdef class Run:
+    """A training run: what it reads, and the cursor that says where it stands."""
+
+    cdef pb_run c
+    cdef readonly tuple sources
+    cdef readonly object results, rates
+
+    def __cinit__(self, tuple sources, int64_t rows, int64_t batch, int64_t epochs, bint shuffle,
+                  uint64_t seed, cnp.ndarray rates, int nresults, int64_t epoch_origin=0,
+                  int64_t step=0, int64_t row=0, sums=()):
+        if not 0 <= nresults <= PB_MAX_RESULT or len(sums) > PB_MAX_RESULT:
+            raise ValueError("too many results")
+        batches = -(-rows // batch)
+        steps = epochs * batches - row // batch
+        if rates.dtype != np.float64 or rates.ndim != 1 or rates.shape[0] < steps:
+            raise ValueError("the run needs a learning rate for every step")
+        self.sources = sources
+        self.rates = rates
+        self.results = np.zeros((epochs, nresults))
+        self.c.rows, self.c.batch, self.c.epochs, self.c.shuffle = rows, batch, epochs, shuffle
+        self.c.seed, self.c.epoch_origin = seed, epoch_origin
+        self.c.learning_rate = <double *> cnp.PyArray_DATA(rates)
+        self.c.rate_stride = cnp.PyArray_STRIDE(rates, 0) // sizeof(double)
+        self.c.rate_origin = self.c.step = step
+        self.c.row = row
+        self.c.results = <double *> cnp.PyArray_DATA(self.results)
+        for k, value in enumerate(sums):
+            self.c.sums[k] = value
+
+    @property
+    def epoch(self):
+        """Epochs finished in this run."""
+        return self.c.epoch
+
+    @property
+    def row(self):
+        """Rows of the current epoch that are done."""
+        return self.c.row
+
+    @property
+    def step(self):
+        """Optimiser steps ever done."""
+        return self.c.step
+
+    @property
+    def sums(self):
+        """Results of the current epoch so far, summed over its rows."""
+        return [self.c.sums[k] for k in range(self.results.shape[1])]
+
+    @property
+    def culprit(self):
+        """After a divergence: ("param", tensor) or ("instr", index), or None."""
+        if self.c.bad_param >= 0:
+            return "param", self.c.bad_param
+        return ("instr", self.c.bad_instr) if self.c.bad_instr >= 0 else None
+
+
+cdef class Predictor:
+    """A forward plan bound to a workspace and to an output array, both reused: the way from an
+    array in Python to its prediction with the least between them."""
+
+    cdef Plan plan
+    cdef pb_workspace *work
+    cdef pb_source source
+    cdef pb_source result
+    cdef readonly cnp.ndarray out
+    cdef int64_t batch, size
+    cdef int type
+    cdef object slow
+
+    def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, slow):
+        self.plan, self.batch, self.size, self.slow = plan, batch, size, slow
+        self.out = np.zeros((batch, *shape), plan.dtype)
+        self.type = self.out.dtype.num
+        self.work = pb_workspace_new(plan.c)
+        if self.work == NULL:
+            raise MemoryError("not enough memory for the predictor")
+        if batch > plan.c.capacity:
+            raise ValueError("the plan is too small")
+        self.describe(&self.source, size)
+        self.describe(&self.result, self.out.size // batch)
+        self.result.data = cnp.PyArray_DATA(self.out)
+
+    def __dealloc__(self):
+        if self.work != NULL:
+            pb_workspace_release(self.plan.c, self.work)
+
+    cdef void describe(self, pb_source *s, int64_t cols):
+        s.dtype = PB_F32 if self.type == cnp.NPY_FLOAT32 else PB_F64
+        s.rows, s.cols = self.batch, cols
+        s.col_stride = self.out.itemsize
+        s.row_stride = s.col_stride * cols
+
+    def __call__(self, x):
+        """The prediction of `x`, (batch_size, ...): an array that the next call overwrites."""
+        cdef cnp.ndarray array
+        cdef int64_t col
+        if type(x) is not np.ndarray:
+            return self.slow(self, x)
+        array = <cnp.ndarray> x
+        if (cnp.PyArray_TYPE(array) != self.type or not cnp.PyArray_ISCARRAY_RO(array) or
+                cnp.PyArray_SIZE(array) != self.size * self.batch or
+                (cnp.PyArray_NDIM(array) < 2 and self.batch > 1) or
+                (cnp.PyArray_NDIM(array) > 1 and cnp.PyArray_DIM(array, 0) != self.batch)):
+            return self.slow(self, x)
+        self.source.data = cnp.PyArray_DATA(array)
+        if pb_check_finite(&self.source, &col) >= 0:
+            return self.slow(self, x)
+        self.plan.check(pb_forward(self.plan.c, self.work, &self.source, self.batch,
+                                   cnp.PyArray_DATA(self.out)))
+        if pb_check_finite(&self.result, &col) >= 0:
+            return self.slow(self, x)
+        return self.out
+
+
+# --- settings --------------------------------------------------------------------------------------
+
+def set_num_threads(int n):
+    pb_set_threads(n)
+
+
+def get_num_threads():
+    return pb_get_threads()
+
+
+def isa():
+    """The instruction set in use."""
+    return table(32).isa.decode()
+
+
+def isa_list():
+    """The instruction sets that this build and CPU offer, best last."""
+    return pb_isa_list().decode().split(", ")
+
+
+def blas_name():
+    return pb_blas_name().decode()
+
+
+def allocations():
+    """How often the machine has asked for memory, ever."""
+    return pb_allocations()
+
+
+def permutation(uint64_t seed, int64_t epoch, int64_t n):
+    """The order in which epoch `epoch` of a run with this seed visits its n rows."""
+    order = np.empty(n, np.int64)
+    cdef int64_t *p = <int64_t *> cnp.PyArray_DATA(order)
+    with nogil:
+        pb_permutation(seed, epoch, n, p)
+    return order

@@ -1,0 +1,83 @@
+"""Users' arrays on their way in: what is taken as it is, what is converted, what is refused.
+
+An accepted array is bound by pointer and strides and read row by row; it is copied only when its
+type or layout has no native reader (float16, other byte orders, unaligned, rows that are themselves
+not evenly strided).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pybp._core import Source
+
+_REMEDIES = {
+    "O": "convert it to numbers first, for instance with np.asarray(..., dtype=np.float32)",
+    "U": "encode strings as numbers first, for instance with np.unique(..., return_inverse=True)",
+    "S": "encode strings as numbers first, for instance with np.unique(..., return_inverse=True)",
+    "c": "networks take real numbers: split it into real and imaginary parts",
+    "M": "convert dates to numbers first",
+    "m": "convert durations to numbers first",
+    "V": "structured arrays have no columns to read: use a plain 2-D array",
+}
+
+
+def as_array(value: object, what: str) -> np.ndarray:
+    """`value` as an array of a dtype that has a native reader."""
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise TypeError(f"{what} is a sparse matrix: pass {what}.toarray()")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{what} cannot be read as an array of numbers: {error}") from None
+    kind = array.dtype.kind
+    if kind in _REMEDIES:
+        raise TypeError(f"{what} has dtype {array.dtype}: {_REMEDIES[kind]}")
+    if array.ndim == 0:
+        raise ValueError(f"{what} must be an array of rows, got the single value {value!r}")
+    if kind == "b":
+        return array.view(np.uint8)
+    if kind == "f" and array.dtype.itemsize not in (4, 8):
+        array = array.astype(np.float32 if array.dtype.itemsize < 4 else np.float64)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array if array.flags.aligned else array.copy()
+
+
+def as_rows(value: object, shape: tuple[int, ...], what: str, layer: str) -> np.ndarray:
+    """`value` as a 2-D array (N, values per row) for a layer whose rows have `shape`."""
+    array = as_array(value, what)
+    size = math.prod(shape)
+    if array.ndim == 1 and size == 1:
+        return array.reshape(-1, 1)
+    wanted = f"(N, {', '.join(map(str, shape))})"
+    if array.ndim == 1:
+        single = f"; for a single row use {what}[None, :]" if array.size == size else ""
+        raise ValueError(
+            f"layer {layer!r}: {what} must have shape {wanted}, got {array.shape}{single}"
+        )
+    if math.prod(array.shape[1:]) != size:
+        raise ValueError(f"layer {layer!r}: {what} must have shape {wanted}, got {array.shape}")
+    return array if array.ndim == 2 else array.reshape(len(array), size)
+
+
+def finite_source(array: np.ndarray, what: str) -> Source:
+    """The array bound for reading, all of whose values are finite."""
+    source = Source(array)
+    bad = source.check_finite()
+    if bad is not None:
+        row, col = bad
+        raise ValueError(
+            f"{what}[{row}, {col}] is {array[row, col]}: every value must be finite; "
+            f"replace or remove such rows, for instance with {what}[np.isfinite({what}).all(axis=1)]"
+        )
+    return source
+
+
+def not_empty(array: np.ndarray, what: str) -> np.ndarray:
+    """The array, which has at least one row."""
+    if len(array) == 0:
+        raise ValueError(f"{what} is empty: at least one row is needed, got shape {array.shape}")
+    return array

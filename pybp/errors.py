@@ -1,0 +1,46 @@
+"""The errors that are pybp's own, and what all messages share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NotCompiledError(RuntimeError):
+    """A model was used before `compile` gave it an optimiser, a loss and weights."""
+
+
+class DivergenceError(ArithmeticError):
+    """A value went non-finite.
+
+    Attributes
+    ----------
+    op : str
+        Name of the layer's op, the loss or the parameter that went non-finite first.
+    step : int
+        The optimiser step, counted from 0 over the model's life; None outside training.
+    epoch : int
+        The epoch of this `fit`, counted from 0; None outside training.
+    """
+
+    def __init__(
+        self, message: str, op: str, step: int | None = None, epoch: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.op, self.step, self.epoch = op, step, epoch
+
+
+class ModelFileError(ValueError):
+    """A model file is damaged, or is no model file."""
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
+    """The error for a name that is not known, with the nearest one that is.
+
+    >>> print(unknown("activation", "rleu", ["relu", "tanh"]))
+    unknown activation 'rleu': did you mean 'relu'? Known: relu, tanh
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"unknown {what} {name!r}: {hint}Known: {', '.join(known)}")

@@ -1,0 +1,75 @@
+"""The graph that layers build and the compiler lowers: nodes that apply an op to other nodes.
+
+It is a directed acyclic graph from the start. A node's shape is known as soon as it exists, by the
+op's own shape rule in C, so that a mistake is found at the line that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pybp import _core
+from pybp.init import Initializer
+
+OPS: dict[str, dict] = _core.ops()
+ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]} | {"softmax"}
+
+
+@dataclass(eq=False)
+class Parameter:
+    """A trainable array: its name in the model, its shape and how it is drawn."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Initializer
+
+
+@dataclass(eq=False)
+class Node:
+    """An op applied to nodes and parameters.
+
+    `shape` is that of one row: a batch of N rows has shape (N, *shape). `layer` is the name of the
+    layer that made the node.
+    """
+
+    op: str
+    inputs: tuple[Node, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    attrs: dict = field(default_factory=dict)
+    layer: str = ""
+    shape: tuple[int, ...] = ()
+    flops: int = 0
+    saved: int = 0
+
+    def __post_init__(self) -> None:
+        given = [(node.shape, True) for node in self.inputs]
+        given += [(parameter.shape, False) for parameter in self.parameters]
+        found = _core.infer(self.op, self.attrs, given, (self.shape, True))
+        if found is None:
+            shapes = ", ".join(str(shape) for shape, _ in given)
+            raise ValueError(
+                f"layer {self.layer!r}: {self.op} cannot take inputs of shapes {shapes}"
+            )
+        self.shape, _, self.saved, self.flops = found
+
+    @property
+    def flags(self) -> set[str]:
+        """The flags of the op's table row."""
+        return OPS[self.op]["flags"]
+
+
+def topological(roots: Iterable[Node]) -> list[Node]:
+    """All nodes that the roots depend on, each after its inputs. Iterative: depth is no limit."""
+    order: list[Node] = []
+    seen: set[int] = set()
+    stack = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+        elif id(node) not in seen:
+            seen.add(id(node))
+            stack.append((node, True))
+            stack.extend((parent, False) for parent in reversed(node.inputs))
+    return order

@@ -1,0 +1,51 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from pybp import init
+from pybp.checks import boolean, whole
+from pybp.graph import Node, Parameter
+from pybp.layers.base import Layer, activate, activation_name
+
+
+class Dense(Layer):
+    """A fully connected layer: y = f(x weight' + bias).
+
+    Parameters
+    ----------
+    units : int
+        Number of outputs O. `weight` has shape [O, I], `bias` [O].
+    activation : str, optional
+        f; linear when left out.
+    use_bias : bool
+    weight_init, bias_init : initialiser, its name, or a constant
+        By default He for relu and Glorot otherwise; zeros for the bias.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        weight_init: object = None,
+        bias_init: object = 0.0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.units = whole(units, "Dense: units")
+        self.activation = activation_name(activation, "Dense")
+        self.use_bias = boolean(use_bias, "Dense: use_bias")
+        if weight_init is None:
+            weight_init = "he" if self.activation == "relu" else "glorot"
+        self.weight_init = init.get(weight_init, "Dense: weight_init")
+        self.bias_init = init.get(bias_init, "Dense: bias_init")
+
+    def build(self, x: Node | None, name: str) -> Node:
+        assert x is not None  # the model has put an Input first
+        shape = (self.units, x.shape[-1])
+        parameters = [Parameter(f"{name}.weight", shape, self.weight_init)]
+        if self.use_bias:
+            parameters.append(Parameter(f"{name}.bias", (self.units,), self.bias_init))
+        return activate(
+            Node("dense", (x,), tuple(parameters), layer=name), self.activation, name
+        )

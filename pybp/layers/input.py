@@ -1,0 +1,37 @@
+"""The input layer."""
+
+from __future__ import annotations
+
+from pybp.checks import real, whole
+from pybp.graph import Node
+from pybp.layers.base import Layer
+
+
+class Input(Layer):
+    """Where rows of the user's array enter: y = scale x.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+        Shape of one row. Arrays with the same number of values per row fit too, so that images
+        (N, 28, 28) feed `Input(784)`.
+    scale : float
+        Applied when rows are gathered: `scale=1/255` brings uint8 images to [0, 1] while the array
+        itself stays uint8. It is saved with the model.
+    """
+
+    def __init__(
+        self, shape: int | tuple[int, ...], scale: float = 1.0, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        dims = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        if not dims:
+            raise ValueError("Input: shape must have at least one dimension, got ()")
+        self.shape = tuple(whole(size, "Input: shape") for size in dims)
+        self.scale = real(scale, "Input: scale")
+
+    def build(self, x: Node | None, name: str) -> Node:
+        if x is not None:
+            raise ValueError(f"layer {name!r}: Input must be the first layer of a model")
+        attrs = {"source": 0, "scale": self.scale}
+        return Node("feed", attrs=attrs, layer=name, shape=self.shape)

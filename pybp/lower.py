@@ -1,0 +1,357 @@
+"""The compiler: lowers a graph of nodes to a plan, once per use of a model.
+
+    prune     only what the roots depend on           (graph.topological)
+    drop      ops that do nothing here, such as dropout at inference
+    fuse      elementwise ops into the producer of their input; optimisers into weight gradients
+    emit      instructions forward, and backward in reverse; the first writer of a gradient stores
+    place     every activation gets a place in one arena, shared by tensors that never live together
+
+The result is data (`Lowered.describe()` prints it) that C checks again before it runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pybp._core import Plan
+from pybp.graph import Node, topological
+from pybp.store import ALIGN, ParameterStore
+
+
+@dataclass(eq=False)
+class Tensor:
+    """One tensor of a plan; `first` and `last` are the instructions between which it lives."""
+
+    index: int
+    arena: str
+    shape: tuple[int, ...]
+    batched: bool = True
+    double: bool = False
+    offset: int = 0
+    first: int = -1
+    last: int = -1
+
+
+@dataclass
+class Lowered:
+    """A plan with what is needed to talk about it: tensors by node, names by instruction."""
+
+    plan: Plan
+    order: list[Node]
+    values: dict[int, int]  # id(node) -> tensor
+    gradients: dict[int, int]  # id(node) -> tensor of dLoss/dnode
+    instructions: list[dict]
+    tensors: list[Tensor]
+    parameter_names: dict[int, str]  # by tensor
+    act_bytes: int
+
+    def value(self, node: Node) -> int:
+        """Index of the tensor that holds the node's output."""
+        return self.values[id(node)]
+
+    def describe(self) -> str:
+        """The instructions, one a line: phase, op, operands and where they lie."""
+        lines = []
+        for i, k in enumerate(self.instructions):
+            if k["phase"] == "update":
+                lines.append(f"{i:3} update         parameters {k['range'][0]}..{k['range'][1]}")
+                continue
+            fused = f" + {k['activation']}" if k["activation"] else ""
+            fused += " + update" if k["fused_update"] else ""
+            operands = " ".join(self._place(t) for t in k["in"])
+            lines.append(
+                f"{i:3} {k['phase']:14} {self.order[k['node']].layer:12} {k['op']}{fused}: "
+                f"{operands} -> {self._place(k['out'])}"
+            )
+        return "\n".join([*lines, f"activations: {self.act_bytes} bytes"])
+
+    def _place(self, index: int) -> str:
+        t = self.tensors[index]
+        shape = ",".join(map(str, (*(("N",) if t.batched else ()), *t.shape)))
+        return f"{t.arena}+{t.offset}[{shape}]"
+
+
+@dataclass
+class Request:
+    """What a plan is for.
+
+    `results` are the nodes whose rows are summed, the loss first; `output` the node that inference
+    returns; `keep` keeps every tensor to the end, for looking at them; `fuse_update` hands weight
+    gradients to the optimiser tile by tile instead of through the gradient vector.
+    """
+
+    capacity: int
+    output: Node | None = None
+    results: Sequence[Node] = ()
+    training: bool = False
+    backward: bool = False
+    keep: Sequence[Node] = ()
+    optimizer: tuple[str, dict] | None = None
+    state: tuple[np.ndarray, ...] = ()
+    gradient: np.ndarray | None = None
+    fuse_update: bool = True
+    sources: int = 1
+
+
+@dataclass
+class _Lowering:
+    request: Request
+    store: ParameterStore
+    tensors: list[Tensor] = field(default_factory=list)
+    instructions: list[dict] = field(default_factory=list)
+    values: dict[int, int] = field(default_factory=dict)
+    saved: dict[int, int] = field(default_factory=dict)
+    gradients: dict[int, int] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+    written: set[str] = field(default_factory=set)  # parameters whose gradient has a writer
+
+    def run(self) -> Lowered:
+        r = self.request
+        roots = [*r.results, *([r.output] if r.output else []), *r.keep]
+        self.order = topological(roots)
+        self.number = {id(node): i for i, node in enumerate(self.order)}
+        self.fused = self.fusible(roots)
+        for node in self.order:
+            self.forward(node)
+        nforward = len(self.instructions)
+        if r.backward:
+            self.backward()
+        act_bytes = self.place()
+        plan = Plan(
+            self.store.bits,
+            r.capacity,
+            [(t.arena, t.shape, t.batched, t.offset, t.double) for t in self.tensors],
+            self.instructions,
+            nforward,
+            act_bytes,
+            self.store.vector,
+            r.gradient,
+            tuple(r.state),
+            r.optimizer,
+            tuple(self.values[id(node)] for node in r.results),
+            self.values[id(r.output)] if r.output else -1,
+            self.readable_input(),
+            r.sources,
+        )
+        return Lowered(
+            plan,
+            self.order,
+            self.values,
+            self.gradients,
+            self.instructions,
+            self.tensors,
+            {index: name for name, index in self.parameters.items()},
+            act_bytes,
+        )
+
+    def fusible(self, roots: Sequence[Node]) -> dict[int, Node]:
+        """id(producer) -> the elementwise node to be computed in its epilogue: the producer's only
+        reader, and the producer's own value is nobody's result."""
+        readers: dict[int, list[Node]] = {}
+        for node in self.order:
+            for parent in node.inputs:
+                readers.setdefault(id(parent), []).append(node)
+        wanted = {id(root) for root in roots}
+        return {
+            id(node.inputs[0]): node
+            for node in self.order
+            if "elementwise" in node.flags
+            and "fuses" in node.inputs[0].flags
+            and len(readers[id(node.inputs[0])]) == 1
+            and id(node.inputs[0]) not in wanted
+        }
+
+    def tensor(self, arena: str, shape: tuple[int, ...], **how: bool | int) -> int:
+        self.tensors.append(Tensor(len(self.tensors), arena, shape, **how))  # type: ignore[arg-type]
+        return len(self.tensors) - 1
+
+    def parameter(self, name: str) -> int:
+        if name not in self.parameters:
+            offset, shape = self.store.place(name)
+            self.parameters[name] = self.tensor("param", shape, batched=False, offset=offset)
+        return self.parameters[name]
+
+    # -- emit ---------------------------------------------------------------------------------
+
+    def forward(self, node: Node) -> None:
+        if node.op == "dropout" and not self.request.training:
+            self.values[id(node)] = self.values[id(node.inputs[0])]
+            return
+        producer = node.inputs[0] if node.inputs else None
+        if producer is not None and self.fused.get(id(producer)) is node:
+            self.values[id(node)] = self.values[id(producer)]
+            return
+        double = "per_row" in node.flags
+        self.values[id(node)] = self.tensor("act", node.shape, double=double)
+        if node.saved and self.request.backward:
+            self.saved[id(node)] = self.tensor("act", (node.saved,))
+        self.emit("forward", node)
+
+    def emit(
+        self, phase: str, node: Node, din: list[int] | None = None, add: list[bool] | None = None
+    ) -> dict:
+        inputs = [self.values[id(parent)] for parent in node.inputs]
+        inputs += [self.parameter(p.name) for p in node.parameters]
+        fused = self.fused.get(id(node))
+        instruction = {
+            "phase": phase,
+            "op": node.op,
+            "node": self.number[id(node)],
+            "attrs": node.attrs,
+            "in": inputs,
+            "out": self.values[id(node)],
+            "saved": self.saved.get(id(node), -1),
+            "din": din or [-1] * len(inputs),
+            "add": add or [False] * len(inputs),
+            "dout": self.gradients.get(id(fused or node), -1) if phase != "forward" else -1,
+            "activation": fused.op if fused else None,
+            "fused_update": False,
+        }
+        self.instructions.append(instruction)
+        self.touch(instruction)
+        return instruction
+
+    def touch(self, k: dict) -> None:
+        """Extend the lives of an instruction's tensors to it."""
+        now = len(self.instructions) - 1
+        for index in {*k["in"], k["out"], k["saved"], *k["din"], k["dout"]} - {-1}:
+            t = self.tensors[index]
+            t.first = now if t.first < 0 else t.first
+            t.last = now
+
+    def backward(self) -> None:
+        """Reverse sweep from the loss, the first result."""
+        needs = self.needing_gradients()
+        loss = self.request.results[0]
+        for node in reversed(self.order):
+            if node is loss or id(node) in self.gradients:
+                self.differentiate(node, needs)
+        self.update_rest()
+
+    def needing_gradients(self) -> set[int]:
+        """Nodes that some parameter lies at or before."""
+        needs: set[int] = set()
+        for node in self.order:
+            if node.parameters or any(id(parent) in needs for parent in node.inputs):
+                needs.add(id(node))
+        return needs
+
+    def differentiate(self, node: Node, needs: set[int]) -> None:
+        if node.inputs and self.fused.get(id(node.inputs[0])) is node:
+            # The producer takes the gradient over, and turns it into its own error signal.
+            self.gradients[id(node.inputs[0])] = self.gradients[id(node)]
+            return
+        if node.op == "dropout" and not self.request.training:
+            self.hand_on(node, needs)
+            return
+        if id(node) in self.fused:
+            self.emit("delta", node)
+        padding = [-1] * len(node.parameters)
+        din, add = [], []
+        for parent in node.inputs:
+            wanted = id(parent) in needs
+            first = id(parent) not in self.gradients
+            if wanted and first:
+                self.gradients[id(parent)] = self.tensor("act", parent.shape)
+            din.append(self.gradients[id(parent)] if wanted else -1)
+            add.append(wanted and not first)
+        if any(index >= 0 for index in din):
+            self.emit("backward_in", node, din + padding, add + [False] * len(padding))
+        if node.parameters:
+            self.differentiate_parameters(node)
+
+    def hand_on(self, node: Node, needs: set[int]) -> None:
+        """An op that does nothing: its gradient is its input's."""
+        parent = node.inputs[0]
+        if id(parent) not in needs:
+            return
+        if id(parent) in self.gradients:
+            raise AssertionError("a dropped op whose input has other readers")
+        self.gradients[id(parent)] = self.gradients[id(node)]
+
+    def differentiate_parameters(self, node: Node) -> None:
+        names = [p.name for p in node.parameters]
+        padding = [-1] * len(node.inputs)
+        if self.request.optimizer and self.request.fuse_update and not self.shared(names):
+            self.emit("backward_param", node)["fused_update"] = True
+            self.written.update(names)
+            return
+        din, add = [], []
+        for name in names:
+            offset, shape = self.store.place(name)
+            din.append(self.tensor("grad", shape, batched=False, offset=offset))
+            add.append(name in self.written)
+            self.written.add(name)
+        self.emit("backward_param", node, padding + din, [False] * len(padding) + add)
+
+    def shared(self, names: list[str]) -> bool:
+        """Whether another node reads one of these parameters too."""
+        users = [p.name for node in self.order for p in node.parameters]
+        return any(users.count(name) > 1 for name in names)
+
+    def update_rest(self) -> None:
+        """One optimiser step over all parameters whose gradient lies in the gradient vector."""
+        if not self.request.optimizer:
+            return
+        done = {
+            self.order[k["node"]].parameters[0].name
+            for k in self.instructions
+            if k["phase"] == "backward_param" and k["fused_update"]
+        }
+        if done:
+            ranges = [
+                self.store.span(p.name)
+                for node in self.order
+                if node.parameters and node.parameters[0].name not in done
+                for p in node.parameters
+            ]
+        else:
+            ranges = [(0, self.store.vector.size)]
+        for begin, end in ranges:
+            self.instructions.append({"phase": "update", "node": 0, "range": (begin, end)})
+
+    # -- place --------------------------------------------------------------------------------
+
+    def readable_input(self) -> int:
+        """The input tensor, when the user's own array could serve as it: gathered unscaled."""
+        first = self.order[self.instructions[0]["node"]]
+        if first.op == "feed" and first.attrs["scale"] == 1.0 and not self.request.backward:
+            return self.values[id(first)]
+        return -1
+
+    def place(self) -> int:
+        """Offsets in the arena of activations: largest first, each at the lowest place that is free
+        for as long as it lives. Returns the arena's size in bytes."""
+        end = len(self.instructions)
+        kept = {self.values[id(node)] for node in self.request.results}
+        if self.request.output:
+            kept.add(self.values[id(self.request.output)])
+        acts = [t for t in self.tensors if t.arena == "act"]
+        for t in acts:
+            if self.request.keep or t.index in kept:
+                t.last = end
+        size = {t.index: self.bytes_of(t) for t in acts}
+        placed: list[Tensor] = []
+        for t in sorted(acts, key=lambda t: -size[t.index]):
+            rivals = [o for o in placed if o.first <= t.last and t.first <= o.last]
+            t.offset = 0
+            for other in sorted(rivals, key=lambda o: o.offset):
+                if t.offset + size[t.index] <= other.offset:
+                    break
+                t.offset = max(t.offset, other.offset + size[other.index])
+            placed.append(t)
+        return max((t.offset + size[t.index] for t in acts), default=0)
+
+    def bytes_of(self, t: Tensor) -> int:
+        item = 8 if t.double else self.store.bits // 8
+        size = math.prod(t.shape) * (self.request.capacity if t.batched else 1) * item
+        return -(-size // ALIGN) * ALIGN
+
+
+def lower(request: Request, store: ParameterStore) -> Lowered:
+    """The plan that does what is requested with the store's parameters."""
+    return _Lowering(request, store).run()

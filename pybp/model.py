@@ -1,0 +1,526 @@
+"""Models: what a user trains, asks and saves."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from pybp import _core, data, io, losses, metrics, optim, training
+from pybp.checks import whole
+from pybp.described import to_data
+from pybp.errors import DivergenceError, ModelFileError, NotCompiledError, unknown
+from pybp.graph import Node, topological
+from pybp.history import History
+from pybp.layers import Input, Layer
+from pybp.lower import Lowered, Request, lower
+from pybp.store import ParameterStore
+
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+CHUNK = 128  # rows of one pass of predict and evaluate: its activations stay in cache
+SLICE_FLOPS = 2e9  # work of one native call of predict and evaluate: Ctrl-C is heard in between
+
+
+class Model:
+    """A network: a graph of layers, its parameters, and, once compiled, how it trains.
+
+    Prediction (`predict`, `evaluate`, `gradients`, `activations`) may run in any number of threads
+    at once: they share the parameters and nothing else. Training (`fit`, `train_on_batch`) is
+    exclusive: a second one on the same model at the same time raises RuntimeError. Predictions made
+    while the model trains see parameters from the midst of a step.
+    """
+
+    def __init__(self, named: list[tuple[str, Layer, Node]]) -> None:
+        self._named = named
+        self._output = named[-1][2]
+        self._input = named[0][2]
+        self.layers: list[Layer] = [layer for _, layer, _ in named]
+        self.metadata: dict[str, str] = {}
+        self._store: ParameterStore | None = None
+        self._optimizer: optim.Optimizer | None = None
+        self._loss: losses.Loss | None = None
+        self._metrics: tuple[str, ...] = ()
+        self._seed = 0
+        self._plans: dict[tuple, Lowered] = {}
+        self._training = threading.Lock()
+        self.progress = training.Cursor()
+
+    # -- compile ----------------------------------------------------------------------------------
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` has been called (or the model was loaded)."""
+        return self._store is not None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the parameters and of all arithmetic."""
+        return self._require("dtype").dtype
+
+    def _require(self, what: str) -> ParameterStore:
+        if self._store is None:
+            raise NotCompiledError(
+                f"{what} needs a compiled model: call model.compile(optimizer=..., loss=...) first"
+            )
+        return self._store
+
+    def compile(
+        self,
+        optimizer: str | optim.Optimizer = "adam",
+        loss: str = "mse",
+        metrics: Sequence[str] = (),
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        """Say how the model trains, and draw its parameters.
+
+        A model that was compiled before keeps its parameters (cast to `dtype`) and starts with a
+        fresh optimiser, so that a trained model can be tuned further with other settings;
+        `initialize` draws them anew.
+
+        Parameters
+        ----------
+        optimizer : a `pybp.optim` object, "sgd" or "adam"
+        loss : "half_sse", "sse", "mse", "cross_entropy" or "binary_cross_entropy"
+        metrics : of "accuracy", "mse", "mae"
+        dtype : "float32" or "float64"
+        seed : of the initial parameters, the order of rows and dropout
+        """
+        chosen = optim.get(optimizer)
+        goal = losses.get(loss)
+        goal.scores(self._output)  # does the last layer suit the loss?
+        if isinstance(metrics, str):
+            raise TypeError(f"metrics must be a list of names: [{metrics!r}]")
+        measures = tuple(metric_name(m) for m in metrics)
+        name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
+        if name not in DTYPES:
+            raise unknown("dtype", dtype, DTYPES)
+        seed = whole(seed, "seed", 0)
+        if seed >= 2**64:
+            raise ValueError(f"seed must be below 2**64, got {seed}")
+        with self._exclusive("compile"):
+            self._setup(chosen, goal, measures, DTYPES[name], seed)
+
+    def _setup(
+        self,
+        optimizer: optim.Optimizer,
+        loss: losses.Loss,
+        measures: tuple[str, ...],
+        dtype: np.dtype,
+        seed: int,
+    ) -> None:
+        nodes = topological([self._output])
+        store = ParameterStore((p for node in nodes for p in node.parameters), dtype)
+        if self._store is None:
+            store.draw(seed)
+        else:
+            for name in store.parameters:
+                store.view(name)[...] = self._store.view(name)
+        states = _core.optimizers()[optimizer.kernel()[0]]["states"]
+        store.state = tuple(store.new_vector() for _ in range(states))
+        self._store, self._optimizer, self._loss = store, optimizer, loss
+        self._metrics, self._seed = measures, seed
+        self._plans = {}
+        self.progress = training.Cursor()
+
+    def initialize(self, seed: int = 0) -> None:
+        """Draw all parameters anew and forget the training so far."""
+        store = self._require("initialize")
+        seed = whole(seed, "seed", 0)
+        with self._exclusive("initialize"):
+            store.draw(seed)
+            for vector in store.state:
+                vector[:] = 0
+            self._seed = seed
+            self.progress = training.Cursor()
+
+    @contextmanager
+    def _exclusive(self, what: str) -> Iterator[None]:
+        if not self._training.acquire(blocking=False):
+            raise RuntimeError(
+                f"{what}: this model is being trained by another call; wait for it to end, or train "
+                "a second model"
+            )
+        try:
+            yield
+        finally:
+            self._training.release()
+
+    # -- plans ------------------------------------------------------------------------------------
+
+    def _plan(self, key: tuple, make: Callable[[], Request]) -> Lowered:
+        """The plan for a use of the model, lowered at the first one."""
+        if key not in self._plans:
+            assert self._store is not None
+            self._plans[key] = lower(make(), self._store)
+        return self._plans[key]
+
+    def _results(self, width: int) -> list[Node]:
+        """The loss and the metrics of targets with `width` values per row."""
+        assert self._loss is not None
+        target = Node("feed", attrs={"source": 1, "scale": 1.0}, layer="target", shape=(width,))
+        goal = self._loss.attach(self._output, target)
+        return [
+            goal,
+            *(metrics.attach(m, self._loss, self._output, target) for m in self._metrics),
+        ]
+
+    def _inputs(self, x: object, what: str = "x") -> np.ndarray:
+        return data.as_rows(x, self._input.shape, what, self._input.layer)
+
+    def _source(self, x: object, what: str = "x") -> _core.Source:
+        return data.finite_source(data.not_empty(self._inputs(x, what), what), what)
+
+    def _pair(self, x: object, y: object, kind: str = "") -> tuple[_core.Source, _core.Source]:
+        """Inputs and targets bound and checked, and of one length."""
+        assert self._loss is not None
+        inputs = self._source(x, f"{kind}x")
+        targets = self._loss.targets(y, self._output, f"{kind}y")
+        if len(inputs.array) != len(targets.array):
+            raise ValueError(
+                f"{kind}x has {len(inputs.array)} rows but {kind}y has {len(targets.array)}: "
+                "every row needs its target"
+            )
+        return inputs, targets
+
+    # -- train ------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: object,
+        y: object,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: tuple[object, object] | None = None,
+        shuffle: bool = True,
+        verbose: int = 1,
+    ) -> History:
+        """Train for `epochs` passes over the data.
+
+        Parameters
+        ----------
+        x : array (N, ...)
+            Any real or integer dtype and any strides; bound, not copied.
+        y : array
+            As the loss takes it: class numbers (N,), one-hot (N, C), or values (N, outputs).
+        epochs, batch_size : int
+            The last batch of an epoch may be smaller.
+        validation_data : (x, y), optional
+            Evaluated after each epoch into "val_loss" and so on.
+        shuffle : bool
+            Visit the rows in a new order each epoch, a function of seed and epoch.
+        verbose : 0 or 1
+            1 shows progress on long work where a terminal or a notebook can show it.
+
+        Ctrl-C stops at the end of a step; the model then stands there, and a `fit` on as many rows
+        with the same batch size goes on in the middle of the epoch, to the same bits.
+
+        Raises
+        ------
+        DivergenceError
+            The loss went non-finite; the error names the op and the step.
+        """
+        return training.fit(self, x, y, epochs, batch_size, validation_data, shuffle, verbose)
+
+    def train_on_batch(self, x: object, y: object) -> dict[str, float]:
+        """One optimiser step on all rows of `x`; the loss and metrics before it."""
+        return training.train_on_batch(self, x, y)
+
+    # -- ask --------------------------------------------------------------------------------------
+
+    def _forward_plan(self) -> Lowered:
+        return self._plan(("predict",), lambda: Request(CHUNK, output=self._output))
+
+    def predict(self, x: object) -> np.ndarray:
+        """Output of the last layer for each row of `x`, (N, outputs); (0, outputs) for no rows."""
+        store = self._require("predict")
+        array = self._inputs(x)
+        out = np.empty((len(array), *self._output.shape), store.dtype)
+        data.finite_source(array, "x")
+        self._map(self._forward_plan(), (array,), out)
+        if not np.isfinite(out).all():
+            row = int(np.argmin(np.isfinite(out.reshape(len(out), -1)).all(axis=1)))
+            raise self._blame(array, row)
+        return out
+
+    def _map(
+        self, lowered: Lowered, arrays: tuple[np.ndarray, ...], out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Run an inference plan over all rows, in slices; the sums of its results."""
+        rows = len(arrays[0])
+        step = self._rows_per_slice(lowered)
+        names = len(self._metrics) + 1
+        total = np.zeros(names)
+        for begin in range(0, rows, step):
+            end = min(rows, begin + step)
+            sources = tuple(_core.Source(array[begin:end]) for array in arrays)
+            if out is not None:
+                lowered.plan.map(sources, end - begin, out[begin:end])
+            else:
+                sums = np.zeros(names)
+                lowered.plan.map(sources, end - begin, None, sums)
+                total += sums
+        return total
+
+    @staticmethod
+    def _rows_per_slice(lowered: Lowered) -> int:
+        flops = sum(node.flops for node in lowered.order) or 1
+        return max(1, int(SLICE_FLOPS / flops / CHUNK)) * CHUNK
+
+    def _blame(self, array: np.ndarray, row: int) -> DivergenceError:
+        """The error for a row whose prediction is not finite: which layer overflowed?"""
+        assert self._store is not None
+        for name in self._store.parameters:
+            if not np.isfinite(self._store.view(name)).all():
+                return DivergenceError(
+                    f"parameter {name} holds non-finite values: load or train the model anew", name
+                )
+        for name, value in self._activations(array[row : row + 1]).items():
+            if not np.isfinite(value).all():
+                return DivergenceError(
+                    f"layer {name!r} overflows for row {row} of x: its values lie far outside what "
+                    f"{self._store.dtype} holds; scale the inputs or compile with dtype='float64'",
+                    name,
+                )
+        raise AssertionError("a non-finite output without a cause")
+
+    def predictor(self, batch_size: int = 1) -> _core.Predictor:
+        """A callable bound to this model: x (batch_size, ...) -> (batch_size, outputs).
+
+        The quickest way to predict small batches, with one buffer for all its answers: copy what
+        you keep. It reads the model's parameters as they are at each call. Use one per thread.
+        """
+        self._require("predictor")
+        batch_size = whole(batch_size, "batch_size")
+        lowered = self._plan(
+            ("predict", batch_size), lambda: Request(batch_size, output=self._output)
+        )
+        size = math.prod(self._input.shape)
+
+        def slow(bound: _core.Predictor, x: object) -> np.ndarray:
+            array = data.as_array(x, "x")
+            if array.ndim == 1 and batch_size == 1:
+                array = array.reshape(1, -1)
+            if len(array) != batch_size:
+                raise ValueError(
+                    f"this predictor takes batches of {batch_size} rows, x has {len(array)}: use "
+                    f"model.predict(x) or model.predictor(batch_size={len(array)})"
+                )
+            bound.out[...] = self.predict(array)
+            return bound.out
+
+        return _core.Predictor(lowered.plan, batch_size, self._output.shape, size, slow)
+
+    def evaluate(self, x: object, y: object) -> dict[str, float]:
+        """Loss and metrics over a data set: {"loss": ..., "accuracy": ...}."""
+        self._require("evaluate")
+        inputs, targets = self._pair(x, y)
+        return self._evaluate(inputs, targets)
+
+    def _evaluate(self, inputs: _core.Source, targets: _core.Source) -> dict[str, float]:
+        width = targets.array.shape[1]
+        lowered = self._plan(
+            ("evaluate", width),
+            lambda: Request(CHUNK, results=self._results(width), sources=2),
+        )
+        sums = self._map(lowered, (inputs.array, targets.array))
+        if not np.isfinite(sums[0]):
+            self.predict(inputs.array)
+            raise DivergenceError(
+                "the loss is not finite: targets and outputs lie too far apart", "loss"
+            )
+        return self._named_results(sums, len(inputs.array))
+
+    def _named_results(self, sums: Sequence[float], rows: int) -> dict[str, float]:
+        """Sums over rows as the loss and metrics that they stand for."""
+        assert self._loss is not None
+        loss = float(sums[0]) / rows if self._loss.mean else float(sums[0])
+        means = {m: float(s) / rows for m, s in zip(self._metrics, sums[1:], strict=True)}
+        return {"loss": loss, **means}
+
+    def gradients(self, x: object, y: object, deltas: bool = False) -> dict[str, np.ndarray]:
+        """Gradients of the loss over all rows of `x` by every parameter: backward, without any
+        optimiser and without dropout.
+
+        With `deltas`, also the error signals "layer.delta" = dLoss/dz, (N, units), of every dense
+        layer, z being what goes into its activation.
+        """
+        store = self._require("gradients")
+        inputs, targets = self._pair(x, y)
+        rows, width = len(inputs.array), targets.array.shape[1]
+        request = Request(
+            rows,
+            results=self._results(width),
+            backward=True,
+            keep=[self._output] if deltas else [],
+            gradient=store.new_vector(),
+            sources=2,
+        )
+        lowered = lower(request, store)
+        dense = [node for node in lowered.order if node.parameters]
+        wanted = [lowered.gradients[id(node)] for node in dense] if deltas else []
+        signals = lowered.plan.once((inputs, targets), rows, wanted)
+        assert request.gradient is not None
+        found = {name: store.view(name, request.gradient) for name in store.parameters}
+        for node, signal in zip(dense, signals, strict=False):
+            found[f"{node.layer}.delta"] = signal
+        return found
+
+    def activations(self, x: object) -> dict[str, np.ndarray]:
+        """Every layer's output by the layer's name, (N, ...), dropout being the identity."""
+        self._require("activations")
+        return self._activations(data.not_empty(self._inputs(x), "x"))
+
+    def _activations(self, array: np.ndarray) -> dict[str, np.ndarray]:
+        assert self._store is not None
+        source = data.finite_source(array, "x")
+        outputs = [node for _, _, node in self._named]
+        lowered = lower(Request(len(array), keep=outputs), self._store)
+        tensors = [lowered.value(node) for node in outputs]
+        values = lowered.plan.once((source,), len(array), tensors)
+        return {name: v for (name, _, _), v in zip(self._named, values, strict=True)}
+
+    # -- look -------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """Every parameter by name, as a view: reading sees training, writing changes the model."""
+        store = self._require("parameters")
+        return {name: store.view(name) for name in store.parameters}
+
+    def summary(self) -> str:
+        """Print, and return, a table of the layers: output shape, parameters, FLOPs per row."""
+        nodes = topological([self._output])
+        rows = [("layer", "kind", "output", "parameters", "FLOPs/row")]
+        total_parameters = total_flops = 0
+        for name, layer, node in self._named:
+            own = [n for n in nodes if n.layer == name and n.op != "feed"]
+            count = sum(math.prod(p.shape) for n in own for p in n.parameters)
+            flops = sum(n.flops for n in own)
+            total_parameters, total_flops = total_parameters + count, total_flops + flops
+            shape = f"(N, {', '.join(map(str, node.shape))})"
+            kind = type(layer).__name__
+            activation = getattr(layer, "activation", None)
+            kind += f" {activation}" if activation else ""
+            rows.append((name, kind, shape, f"{count:,}", f"{flops:,}"))
+        rows.append(("total", "", "", f"{total_parameters:,}", f"{total_flops:,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i < 3 else cell.rjust(w)
+                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        rule = "-" * max(map(len, lines))
+        text = "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        print(text)
+        return text
+
+    def __repr__(self) -> str:
+        inside = ", ".join(repr(layer) for layer in self.layers)
+        return f"{type(self).__name__}([{inside}])"
+
+    # -- keep -------------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike) -> None:
+        """Write layers, parameters, optimiser state and the place in training to a safetensors
+        file, from which `pybp.load` makes an equal model."""
+        self._require("save")
+        io.save(self, path)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """All arrays that make up the model: parameters, and the optimiser's state as
+        "name@state0"."""
+        store = self._require("tensors")
+        found = {name: store.view(name) for name in store.parameters}
+        for k, vector in enumerate(store.state):
+            found |= {f"{name}@state{k}": store.view(name, vector) for name in store.parameters}
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """All the rest that makes up the model, as plain data."""
+        store = self._require("state")
+        assert self._optimizer is not None and self._loss is not None
+        return {
+            "optimizer": to_data(self._optimizer),
+            "loss": self._loss.name,
+            "metrics": list(self._metrics),
+            "dtype": store.dtype.name,
+            "seed": self._seed,
+            "cursor": self.progress.state(),
+        }
+
+    def restore(self, state: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
+        """Become what `state` and `tensors` describe; checked before anything changes."""
+        self.compile(
+            optim.get(state["optimizer"]),
+            state["loss"],
+            state["metrics"],
+            state["dtype"],
+            state["seed"],
+        )
+        mine = self.tensors()
+        if mine.keys() != tensors.keys():
+            odd = sorted(mine.keys() ^ tensors.keys())
+            raise ModelFileError(f"tensors missing or not expected: {', '.join(odd)}")
+        for name, view in mine.items():
+            found = tensors[name]
+            if found.shape != view.shape or found.dtype != view.dtype:
+                raise ModelFileError(
+                    f"tensor {name} must be {view.dtype} {view.shape}, "
+                    f"found {found.dtype} {found.shape}"
+                )
+            if not np.isfinite(found).all():
+                raise ModelFileError(f"tensor {name} holds NaN or infinite values")
+        self.progress = training.Cursor(**state["cursor"])
+        for name, view in mine.items():
+            view[...] = tensors[name]
+
+
+metric_name = metrics.get  # `metrics` is also an argument of compile
+
+
+class Sequential(Model):
+    """Layers one after another.
+
+    >>> import pybp as bp
+    >>> model = bp.Sequential([bp.Input(2), bp.Dense(8, activation="tanh"), bp.Dense(1)])
+    >>> model.compile(optimizer=bp.optim.SGD(0.5, momentum=0.9), loss="mse", seed=1)
+    >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    >>> history = model.fit(x, y, epochs=300, batch_size=4, verbose=0)
+    >>> (model.predict(x)[:, 0] > 0.5).tolist()
+    [False, True, True, False]
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        layers = list(layers)
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers[{i}] must be a layer such as bp.Dense(10), got {layer!r}")
+        if len(layers) < 2 or not isinstance(layers[0], Input):
+            raise ValueError(
+                "a model starts with bp.Input(shape) and has at least one layer behind it"
+            )
+        named: list[tuple[str, Layer, Node]] = []
+        taken: set[str] = set()
+        node: Node | None = None
+        for layer in layers:
+            name = layer.name or _free_name(type(layer).__name__.lower(), layers, taken)
+            if name in taken:
+                raise ValueError(f"two layers are named {name!r}: names must differ")
+            taken.add(name)
+            node = layer.build(node, name)
+            named.append((name, layer, node))
+        super().__init__(named)
+
+
+def _free_name(kind: str, layers: Sequence[Layer], taken: set[str]) -> str:
+    """The first of kind0, kind1, ... that no layer has or was given."""
+    given = {layer.name for layer in layers} | taken
+    return next(f"{kind}{i}" for i in range(len(layers) + 1) if f"{kind}{i}" not in given)

@@ -1,0 +1,115 @@
+"""Checks that users and the test-suite share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pybp.model import Model
+
+
+@dataclass
+class GradCheck:
+    """Result of `gradcheck`: the largest relative error, and that of each parameter."""
+
+    error: float
+    errors: dict[str, float]
+
+
+def gradcheck(
+    model: Model,
+    x: object,
+    y: object,
+    *,
+    tolerance: float = 1e-6,
+    entries: int = 40,
+    directions: int = 3,
+    seed: int = 0,
+) -> GradCheck:
+    """Compare `model.gradients(x, y)` with central differences of the loss.
+
+    For each parameter: the `entries` largest gradients and as many at random are checked one by one,
+    and `directions` random directions v check <g, v> over all entries at once. The error is
+    |g - d| / max(|g|, |d|, floor), where the floor forgives entries that are tiny beside the
+    parameter's largest, since differences cannot resolve them.
+
+    The model must be float64, and its parameters are as before afterwards.
+
+    Raises
+    ------
+    AssertionError
+        When an error exceeds `tolerance`; it names the parameter, the entry and both values.
+    """
+    if model.dtype != np.float64:
+        raise ValueError("gradcheck needs a model compiled with dtype='float64'")
+    rng = np.random.default_rng(seed)
+    gradients = {name: np.array(g) for name, g in model.gradients(x, y).items()}
+    errors = {}
+    for name, gradient in gradients.items():
+        view = model.parameters[name]
+        probes = _probes(gradient, rng, entries, directions)
+        scale = float(np.abs(gradient).max(initial=0.0))
+        errors[name] = max(
+            (_error(model, x, y, name, view, gradient, v, scale, tolerance) for v in probes),
+            default=0.0,
+        )
+    return GradCheck(max(errors.values(), default=0.0), errors)
+
+
+def _probes(
+    gradient: np.ndarray, rng: np.random.Generator, entries: int, directions: int
+) -> list[np.ndarray]:
+    """Directions to differentiate along: single entries, then dense random ones."""
+    flat = np.abs(gradient).ravel()
+    chosen = set(np.argsort(flat)[-entries:].tolist())
+    chosen |= set(rng.integers(0, flat.size, min(entries, flat.size)).tolist())
+    probes = []
+    for index in sorted(chosen):
+        v = np.zeros(gradient.shape)
+        v.flat[index] = 1.0
+        probes.append(v)
+    for _ in range(directions):
+        v = rng.normal(size=gradient.shape)
+        probes.append(v / np.linalg.norm(v))
+    return probes
+
+
+def _error(
+    model: Model,
+    x: object,
+    y: object,
+    name: str,
+    view: np.ndarray,
+    gradient: np.ndarray,
+    v: np.ndarray,
+    scale: float,
+    tolerance: float,
+) -> float:
+    before = view.copy()
+
+    def loss(step: float) -> float:
+        view[...] = before + step * v
+        return model.evaluate(x, y)["loss"]
+
+    try:
+        # Two central differences, combined so that their errors of third order cancel.
+        h = 1e-4 * max(1.0, float(np.abs(before[v != 0]).max(initial=0.0)))
+        near = (loss(h) - loss(-h)) / (2 * h)
+        far = (loss(2 * h) - loss(-2 * h)) / (4 * h)
+        numeric = (4 * near - far) / 3
+    finally:
+        view[...] = before
+    analytic = float((gradient * v).sum())
+    floor = max(1e-3 * scale, 1e-10)
+    error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), floor)
+    if error > tolerance:
+        where = np.unravel_index(int(np.abs(v).argmax()), v.shape)
+        at = f"[{', '.join(map(str, where))}]" if np.count_nonzero(v) == 1 else " along a direction"
+        raise AssertionError(
+            f"gradient of {name}{at} is {analytic:.12g}, differences say {numeric:.12g}: "
+            f"relative error {error:.2g} > {tolerance:g}"
+        )
+    return error
