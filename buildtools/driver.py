@@ -18,6 +18,7 @@ from pathlib import Path
 
 # setuptools carries distutils, which the standard library has lost with Python 3.12.
 from setuptools._distutils.ccompiler import new_compiler
+from setuptools._distutils.errors import CCompilerError
 from setuptools._distutils.sysconfig import customize_compiler
 
 from . import blas, cc
@@ -77,7 +78,11 @@ def run(tool: str) -> int:
             return 0
         # It knows no AVX-512 instructions.
         environment["PYBP_CPU"] = "avx2" if cc.target_is_x86_64() else "baseline"
-    driver = build("" if tool in {"plain", "valgrind"} else tool)
+    try:
+        driver = build("" if tool in {"plain", "valgrind"} else tool)
+    except CCompilerError as error:
+        print(error)
+        return 1
     return subprocess.run(command(driver, tool), env=environment).returncode
 
 
