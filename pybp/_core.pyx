@@ -42,11 +42,15 @@ cdef extern from "pybp.h" nogil:
         const void *data
         pb_dtype dtype
         int64_t rows, cols, row_stride, col_stride
+    ctypedef struct pb_lane:
+        pass
+    ctypedef struct pb_instr
     ctypedef struct pb_op:
         const char *name
         const char *attrs
         int32_t min_in, max_in, params, flags
         bint (*infer)(const pb_attr *, const pb_shape *, int, pb_inferred *)
+        void (*backward_in)(const pb_instr *, const pb_lane *)
     ctypedef struct pb_optim:
         const char *name
         const char *attrs
@@ -172,6 +176,7 @@ def ops():
         found[row[0].name.decode()] = {
             "attrs": signature(row[0].attrs), "min_in": row[0].min_in, "max_in": row[0].max_in,
             "params": row[0].params, "flags": flags,
+            "differentiable": row[0].backward_in != NULL,
         }
         row += 1
     return found

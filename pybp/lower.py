@@ -80,8 +80,9 @@ class Request:
     """What a plan is for.
 
     `results` are the nodes whose rows are summed, the loss first; `output` the node that inference
-    returns; `keep` keeps every tensor to the end, for looking at them; `fuse_update` hands weight
-    gradients to the optimiser tile by tile instead of through the gradient vector.
+    returns; `keep` keeps every tensor to the end, for looking at them; `wrt` are nodes without
+    parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
+    optimiser tile by tile instead of through the gradient vector.
     """
 
     capacity: int
@@ -90,6 +91,7 @@ class Request:
     training: bool = False
     backward: bool = False
     keep: Sequence[Node] = ()
+    wrt: Sequence[Node] = ()
     optimizer: tuple[str, dict] | None = None
     state: tuple[np.ndarray, ...] = ()
     gradient: np.ndarray | None = None
@@ -233,8 +235,8 @@ class _Lowering:
         self.update_rest()
 
     def needing_gradients(self) -> set[int]:
-        """Nodes that some parameter lies at or before."""
-        needs: set[int] = set()
+        """Nodes that some parameter lies at or before, and those asked for."""
+        needs: set[int] = {id(node) for node in self.request.wrt}
         for node in self.order:
             if node.parameters or any(id(parent) in needs for parent in node.inputs):
                 needs.add(id(node))

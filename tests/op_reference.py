@@ -1,0 +1,111 @@
+"""One line of NumPy per op, and the uses of it that the suite checks.
+
+A new op needs an entry in REFERENCE; `test_ops.py` refuses one without. An op that is not a map from
+one array to another of the same shape also needs an entry in CASES.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(x):
+    return x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True))
+
+
+def one_hot(t, classes):
+    return np.eye(classes)[t[:, 0].astype(int)] if t.shape[1] == 1 and classes > 1 else t
+
+
+def accuracy(y, t, binary, threshold):
+    if binary:
+        return ((y > threshold) == (t > 0.5)).mean(axis=1)
+    return (y.argmax(1) == one_hot(t, y.shape[1]).argmax(1)).astype(float)
+
+
+REFERENCE = {
+    "feed": lambda x, source, scale: scale * x,
+    "dense": lambda x, w, b=0.0: x @ w.T + b,
+    "identity": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softmax": softmax,
+    "dropout": lambda x, rate: x,
+    "squared_error": lambda y, t, factor, mean: factor * ((y - t) ** 2).sum(axis=1),
+    "softmax_cross_entropy": lambda z, t: -(one_hot(t, z.shape[1]) * log_softmax(z)).sum(axis=1),
+    "sigmoid_cross_entropy": lambda z, t: (np.logaddexp(0, z) - z * t).mean(axis=1),
+    "absolute_error": lambda y, t: np.abs(y - t).mean(axis=1),
+    "accuracy": accuracy,
+}
+
+
+@dataclass
+class Case:
+    """One use of an op: shapes of a row of each input and of each parameter, and attributes.
+
+    `draw` makes the inputs (standard normal unless said); `smooth` is False where the op has kinks
+    within reach of a difference; `mean` says whether a loss is averaged over the rows.
+    """
+
+    inputs: list[tuple[int, ...]]
+    parameters: list[tuple[int, ...]] = field(default_factory=list)
+    attrs: dict = field(default_factory=dict)
+    draw: object = None
+    mean: bool = True
+    rows: int = 13
+
+
+def labels(classes):
+    """A score per class, and class numbers."""
+    return lambda rng, n: [rng.normal(size=(n, classes)), rng.integers(0, classes, (n, 1)) * 1.0]
+
+
+def probabilities(classes):
+    """A score per class, and a distribution over the classes."""
+    return lambda rng, n: [rng.normal(size=(n, classes)), softmax(rng.normal(size=(n, classes)))]
+
+
+def bits(units):
+    """A score per unit, and zeros and ones."""
+    return lambda rng, n: [rng.normal(size=(n, units)), rng.integers(0, 2, (n, units)) * 1.0]
+
+
+SAME_SHAPE = [Case([(1,)]), Case([(7,)]), Case([(3, 5)]), Case([(130,)], rows=40)]
+
+CASES = {
+    "feed": [Case([(5,)], attrs={"source": 0, "scale": 0.25})],
+    "dense": [
+        Case([(i,)], [(o, i), (o,)][: 1 + bias], rows=n)
+        for i, o, n in [(1, 1, 1), (3, 2, 5), (17, 33, 16), (64, 10, 130), (100, 128, 32), (40, 7, 9)]
+        for bias in (0, 1)
+    ]
+    + [Case([(4, 6)], [(5, 6), (5,)], rows=3), Case([(700,)], [(400, 700), (400,)], rows=96)],
+    "softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
+    "dropout": [Case([(9,)], attrs={"rate": 0.4})],
+    "squared_error": [
+        Case([(4,), (4,)], attrs={"factor": f, "mean": m}, mean=bool(m))
+        for f, m in [(0.5, 0), (1.0, 0), (0.25, 1)]
+    ],
+    "softmax_cross_entropy": [
+        Case([(10,), (1,)], draw=labels(10)),
+        Case([(3,), (3,)], draw=probabilities(3), rows=40),
+    ],
+    "sigmoid_cross_entropy": [
+        Case([(1,), (1,)], draw=bits(1)),
+        Case([(5,), (5,)], draw=bits(5), rows=40),
+    ],
+    "absolute_error": [Case([(4,), (4,)])],
+    "accuracy": [
+        Case([(10,), (1,)], attrs={"binary": 0, "threshold": 0.5}, draw=labels(10), rows=50),
+        Case([(3,), (3,)], attrs={"binary": 0, "threshold": 0.5}, draw=probabilities(3), rows=50),
+        Case([(4,), (4,)], attrs={"binary": 1, "threshold": 0.0}, draw=bits(4), rows=50),
+    ],
+}
