@@ -88,7 +88,7 @@ def digits() -> tuple[Split, Split]:
 
     ``x`` is (N, 8, 8) uint8 with the values 0..16, ``y`` (N,) uint8 with the classes 0..9. The
     1797 images are split once and for all, 1433 to train on and a fifth of each class, 364, to
-    test on. They come with scikit-learn: without it, ModuleNotFoundError names the extra to install.
+    test on. They come with scikit-learn: without it, ModuleNotFoundError names what to install.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI), test part.
     """

@@ -1,0 +1,196 @@
+"""Pictures of a training and of what a model gets right and wrong.
+
+Every function returns a matplotlib Figure, and writes it to `path` when one is given. Figures are
+made directly, without pyplot: no window opens, no backend is chosen, nothing is left behind. Needs
+matplotlib: ``pip install "pybp[plot]"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pybp import _draw
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Path = str | PathLike[str] | None
+
+_DPI = 130
+_MISTAKES = 12  # images shown
+
+
+def history(history: Any, path: Path = None) -> Figure:
+    """Loss and metrics over the epochs, those of validation beside those of training.
+
+    history: what `Model.fit` returns, or a dict such as ``{"loss": [0.9, 0.4], "val_loss": ...}``.
+    """
+    curves = _curves(history)
+    names = _panels(curves)
+    figure = _figure(4.6 * len(names) + 0.4, 3.6)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        _draw.curve(axes, curves, name)
+    return _saved(figure, path)
+
+
+def confusion_matrix(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    path: Path = None,
+) -> Figure:
+    """How often each true class (rows) was taken for each class (columns).
+
+    y_true, y_pred: (N,) class numbers. Blue cells are right answers, orange ones mistakes; both
+    are the stronger, the larger their share of the true class.
+    """
+    given = _draw.answers(y_true, y_pred, class_names)
+    side = 3.2 + 0.24 * min(len(given.names), 30)
+    figure = _figure(side + 0.6, side)
+    _draw.confusion(figure.subplots(), given)
+    return _saved(figure, path)
+
+
+def misclassified(
+    images: ArrayLike,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    confidence: ArrayLike | None = None,
+    count: int = _MISTAKES,
+    path: Path = None,
+) -> Figure:
+    """Some images whose class was mistaken, with the class that was said and the true one.
+
+    images: (N, H, W) grey or (N, H, W, 3) colour. confidence: (N,); with it the most confident
+    mistakes come first, without it the first in the data.
+    """
+    given = _draw.answers(y_true, y_pred, class_names, confidence)
+    shown = len(given.mistakes(count))
+    across = max(1, min(6, shown))
+    down = max(1, -(-shown // across))
+    figure = _figure(1.5 * max(across, 3) + 0.3, 1.9 * down + 0.4)
+    _draw.mistakes(figure, (down, across), np.asarray(images), given, count)
+    figure.suptitle(_draw.mistakes_title(given, count), fontsize=11, color=_draw.INK)
+    return _saved(figure, path)
+
+
+def predicted_vs_true(
+    y_true: ArrayLike, y_pred: ArrayLike, name: str = "target", path: Path = None
+) -> Figure:
+    """Predicted values over true ones, (N,) each; right predictions lie on the diagonal."""
+    true, said = _draw.values(y_true, y_pred)
+    figure = _figure(5.0, 4.8)
+    _draw.scatter(figure.subplots(), true, said, name)
+    return _saved(figure, path)
+
+
+def report(
+    history: Any,
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    images: ArrayLike | None = None,
+    confidence: ArrayLike | None = None,
+    regression: bool = False,
+    target_name: str = "target",
+    title: str = "",
+    subtitle: str = "",
+    path: Path = None,
+) -> Figure:
+    """One picture of a whole training: the curves of `history`, and how the model does on data.
+
+    For classes, (N,) class numbers: the confusion matrix, and some misclassified `images` or,
+    without images, each class's share of right answers. For `regression`, (N,) values: predicted
+    over true values, and how the errors are distributed.
+    """
+    curves = _curves(history)
+    if regression:
+        figure = _figure(13.5, 6.0)
+        main, side = _beside_curves(figure, curves, (1.0, 1.35, 0.85))
+        true, said = _draw.values(y_true, y_pred)
+        _draw.scatter(main, true, said, target_name)
+        _draw.errors(side, true, said, target_name)
+    elif images is None:
+        figure = _figure(13.5, 6.0)
+        main, side = _beside_curves(figure, curves, (1.0, 1.35, 0.85))
+        given = _draw.answers(y_true, y_pred, class_names)
+        _draw.confusion(main, given)
+        _draw.recall(side, given)
+    else:
+        figure = _figure(12.5, 8.8)
+        given = _draw.answers(y_true, y_pred, class_names, confidence)
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.4, 1.0])[:, 0]
+        (main,) = _beside_curves(upper, curves, (1.0, 1.15))
+        _draw.confusion(main, given)
+        _draw.mistakes(lower, (1, _MISTAKES), np.asarray(images), given, _MISTAKES)
+        words = _draw.mistakes_title(given, _MISTAKES)
+        lower.suptitle(words, fontsize=11, color=_draw.INK, x=0.01, ha="left")
+    if title or subtitle:
+        # Weight and size belong to a whole text, so the subtitle goes under a line of its own.
+        figure.suptitle(f"{title}\n", fontsize=15, color=_draw.INK, x=0.01, ha="left")
+        height = figure.get_size_inches()[1]
+        figure.text(0.01, 1 - 0.36 / height, subtitle, fontsize=10, color="#555555", va="top")
+    return _saved(figure, path)
+
+
+def _beside_curves(figure: Any, curves: _draw.Curves, widths: Sequence[float]) -> list[Any]:
+    """Draw the loss, and below it the first metric, in the left column; the axes beside them."""
+    names = _panels(curves)[:2]
+    grid = figure.add_gridspec(2, len(widths), width_ratios=widths)
+    for row, name in enumerate(names):
+        place = grid[row, 0] if len(names) > 1 else grid[:, 0]
+        _draw.curve(figure.add_subplot(place), curves, name)
+    return [figure.add_subplot(grid[:, column]) for column in range(1, len(widths))]
+
+
+def _curves(history: Any) -> dict[str, list[float]]:
+    curves = dict(history if isinstance(history, Mapping) else history.history)
+    if not curves.get("loss"):
+        raise ValueError("history: no finished epoch to plot: train for at least one epoch")
+    return curves
+
+
+def _panels(curves: _draw.Curves) -> list[str]:
+    return [name for name in curves if not name.startswith("val_")]
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'plots are drawn with matplotlib: pip install "pybp[plot]"', name=error.name
+        ) from None
+
+    class Shown(Figure):
+        """A figure that notebooks show without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            from io import BytesIO
+
+            stream = BytesIO()
+            self.savefig(stream, format="png")
+            return stream.getvalue()
+
+    return Shown
+
+
+def _figure(width: float, height: float) -> Figure:
+    return _figure_class()(
+        figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white"
+    )
+
+
+def _saved(figure: Figure, path: Path) -> Figure:
+    if path is not None:
+        figure.savefig(path)
+    return figure
