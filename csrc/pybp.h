@@ -30,7 +30,9 @@ enum {
   PB_ERROR_LEN = 256
 };
 
-typedef enum { PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED } pb_status;
+typedef enum {
+  PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED, PB_INTERRUPTED
+} pb_status;
 
 /* Where a tensor lives. Parameters, gradients and optimiser state are vectors owned by the caller;
    activations (with everything saved for backward) belong to a workspace. */
@@ -152,6 +154,11 @@ struct pb_instr {
 
 typedef struct pb_workspace pb_workspace; /* activations and scratch of one run */
 
+/* Asked every few hundredths of a second between instructions, on the caller's thread: true stops the
+   run with PB_INTERRUPTED. A training step in which no parameter has changed yet is abandoned; one
+   in which some have is brought to its end. NULL is never asked. */
+typedef bool pb_poll(void);
+
 /* What a training run is told, and where it stands. The same struct is handed in again to go on. */
 typedef struct {
   const pb_source *source;
@@ -161,6 +168,7 @@ typedef struct {
   const double *learning_rate; /* one per step from step `rate_origin`; rate_stride 0 repeats one */
   int64_t rate_stride, rate_origin;
   double seconds; /* come back after about this long */
+  pb_poll *poll;
   int64_t epoch;  /* cursor: epochs finished in this run */
   int64_t epoch_origin; /* epochs finished before this run: permutations follow epoch + origin */
   int64_t row;    /* cursor: rows of the current epoch that are done */
@@ -229,7 +237,7 @@ pb_status pb_train(pb_plan *, pb_run *);
    in a workspace that stays the caller's until pb_workspace_release: read tensors with
    pb_workspace_tensor. A training pass draws the random numbers of `step`. */
 pb_status pb_once(pb_plan *, const pb_source *, int64_t n, bool training, uint64_t seed, int64_t step,
-                  pb_workspace **);
+                  pb_poll *, pb_workspace **);
 void *pb_workspace_tensor(const pb_workspace *, int32_t tensor);
 void pb_workspace_release(pb_plan *, pb_workspace *);
 

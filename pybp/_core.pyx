@@ -5,6 +5,7 @@ Everything that goes down is checked here or sealed in C; what comes back is num
 No function of this module loops over the elements of a batch.
 """
 
+from cpython.exc cimport PyErr_Occurred
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -15,10 +16,14 @@ import numpy as np
 cnp.import_array()
 
 
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept  # its exception is handed on by Plan.check
+
+
 cdef extern from "pybp.h" nogil:
     enum:
         PB_MAX_DIMS, PB_MAX_IN, PB_MAX_ATTR, PB_MAX_SOURCE, PB_MAX_RESULT, PB_MAX_STATE
-        PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED
+        PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED, PB_INTERRUPTED
         PB_PARAM, PB_GRAD, PB_ACT
         PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM, PB_UPDATE
         PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
@@ -82,6 +87,7 @@ cdef extern from "pybp.h" nogil:
         bint serial
     ctypedef struct pb_workspace:
         pass
+    ctypedef bint pb_poll()
     ctypedef struct pb_run:
         const pb_source *source
         int64_t rows, batch, epochs
@@ -90,6 +96,7 @@ cdef extern from "pybp.h" nogil:
         const double *learning_rate
         int64_t rate_stride, rate_origin
         double seconds
+        pb_poll *poll
         int64_t epoch, epoch_origin, row, step
         double sums[16]
         double *results
@@ -123,7 +130,7 @@ cdef extern from "pybp.h" nogil:
     int64_t pb_shape_size(const pb_shape *)
     pb_status pb_train(pb_plan *, pb_run *)
     pb_status pb_once(pb_plan *, const pb_source *, int64_t, bint, uint64_t, int64_t,
-                      pb_workspace **)
+                      pb_poll *, pb_workspace **)
     void *pb_workspace_tensor(const pb_workspace *, int32_t)
     void pb_workspace_release(pb_plan *, pb_workspace *)
     pb_status pb_map(pb_plan *, const pb_source *, int64_t, void *, double *)
@@ -282,6 +289,11 @@ cdef class Source:
         return None if row < 0 else row
 
 
+cdef bint ctrl_c() noexcept with gil:
+    """Whether a signal has come whose handler raised; the exception then waits in the thread."""
+    return PyErr_CheckSignals() < 0
+
+
 # --- plans -----------------------------------------------------------------------------------------
 
 cdef class Plan:
@@ -367,6 +379,8 @@ cdef class Plan:
             raise RuntimeError(f"the compiled plan was refused: {self.c.error.decode()}")
         if status == PB_BAD_CALL:
             raise RuntimeError("the arrays do not fit the plan")
+        if status == PB_INTERRUPTED:
+            return -1 if PyErr_Occurred() != NULL else 0
         return 0
 
     @property
@@ -394,9 +408,9 @@ cdef class Plan:
         cdef pb_status status
         self.bind(sources, bound)
         with nogil:
-            status = pb_once(self.c, bound, n, training, seed, step, &work)
-        self.check(status)
+            status = pb_once(self.c, bound, n, training, seed, step, <pb_poll *> ctrl_c, &work)
         try:
+            self.check(status)
             return [self.copy_of(work, i, n) for i in tensors]
         finally:
             pb_workspace_release(self.c, work)
@@ -440,6 +454,7 @@ cdef class Plan:
             raise ValueError("the results do not fit the plan")
         run.c.source = bound
         run.c.seconds = seconds
+        run.c.poll = <pb_poll *> ctrl_c
         with nogil:
             status = pb_train(self.c, &run.c)
         run.c.source = NULL

@@ -10,6 +10,7 @@ import numpy as np
 from pybp._core import Run, Source
 from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
+from pybp.graph import topological
 from pybp.history import History
 from pybp.lower import Lowered, Request
 from pybp.progress import Progress
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pybp.model import Model
 
 SLICE_SECONDS = 0.1  # how long a native call stays away from Ctrl-C and the progress bar
+BRIEF_FLOPS = 4e9  # a step below this is over in a fraction of Ctrl-C's 0.2 s
 MOST_STEPS = 1_000_000  # learning rates computed ahead
 
 
@@ -194,15 +196,23 @@ class _Trainer:
 def _training_plan(model: Model, width: int, batch: int) -> Lowered:
     assert model._store is not None and model._optimizer is not None
     store, kernel = model._store, model._optimizer.kernel()
-    return model._plan(
-        ("train", width, batch),
-        lambda: Request(
+
+    def request() -> Request:
+        results = model._results(width)
+        # A step that has changed parameters must be ended, one that has not may be abandoned. So in
+        # steps that last, all updates come last, and Ctrl-C need not wait for the whole step.
+        flops = 3 * batch * sum(node.flops for node in topological(results))
+        brief = flops < BRIEF_FLOPS
+        return Request(
             batch,
-            results=model._results(width),
+            results=results,
             training=True,
             backward=True,
             optimizer=kernel,
             state=store.state,
+            gradient=None if brief else store.new_vector(),
+            fuse_update=brief,
             sources=2,
-        ),
-    )
+        )
+
+    return model._plan(("train", width, batch), request)

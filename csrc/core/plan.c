@@ -44,7 +44,8 @@ void pb_plan_free(pb_plan *p) {
 }
 
 pb_status pb_plan_reserve(pb_plan *p, int32_t ntensor, int32_t ninstr) {
-  if (p->tensor || ntensor < 1 || ninstr < 1) return refuse(p, "a plan needs tensors and instructions");
+  if (p->tensor || ntensor < 1 || ninstr < 1)
+    return refuse(p, "a plan needs tensors and instructions");
   p->tensor = pb_alloc((size_t)ntensor * sizeof *p->tensor);
   p->instr = pb_alloc((size_t)ninstr * sizeof *p->instr);
   if (!p->tensor || !p->instr) return PB_NO_MEMORY;
@@ -93,6 +94,19 @@ static const pb_tensor *operand(const pb_plan *p, int32_t i) {
   return i >= 0 && i < p->ntensor ? &p->tensor[i] : NULL;
 }
 
+/* Rows of another table would be kernels of another precision. */
+static bool known_op(const pb_table *t, const pb_op *op) {
+  const pb_op *const *row = t->ops;
+  while (*row && *row != op) row++;
+  return *row != NULL;
+}
+
+static bool known_optim(const pb_table *t, const pb_optim *optim) {
+  const pb_optim *const *row = t->optims;
+  while (*row && *row != optim) row++;
+  return *row != NULL;
+}
+
 /* A gradient must have its tensor's shape; -1 says that nobody wants it. */
 static bool gradient_fits(const pb_plan *p, int32_t grad, const pb_tensor *of) {
   if (grad == -1) return true;
@@ -116,7 +130,8 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
     return refuse(p, "instruction %d: no source %d", (int)i, (int)k->attr[0].i);
   const pb_tensor *y = operand(p, k->out);
   pb_inferred r = {.out = y ? y->shape : (pb_shape){0}};
-  if (!op->infer(k->attr, in, k->nin, &r)) return refuse(p, "%s: %s", op->name, r.error);
+  if (!op->infer(k->attr, in, k->nin, &r))
+    return refuse(p, "instruction %d: %s: bad shapes or attributes %s", (int)i, op->name, r.error);
   bool per_row = (op->flags & PB_PER_ROW) != 0;
   if (!y || y->arena != PB_ACT || !same_shape(&r.out, &y->shape) || y->is_double != per_row)
     return refuse(p, "instruction %d: %s: output does not fit", (int)i, op->name);
@@ -139,24 +154,32 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   if ((k->phase == PB_FORWARD) != (i < p->nforward))
     return refuse(p, "instruction %d: forward instructions come first", (int)i);
   if (k->phase == PB_UPDATE) {
-    if (!p->optim || !p->grad || k->begin < 0 || k->end > p->nparam || k->begin >= k->end)
+    if (!p->optim || !p->param || !p->grad || k->begin < 0 || k->end > p->nparam ||
+        k->begin >= k->end)
       return refuse(p, "instruction %d: update outside the parameters", (int)i);
     k->flops = (k->end - k->begin) * 10 / p->capacity;
     k->serial = k->flops < SERIAL_FLOPS / p->capacity;
     return PB_OK;
   }
-  if (!k->op || k->phase > PB_UPDATE) return refuse(p, "instruction %d: no op", (int)i);
+  if (!known_op(p->table, k->op) || k->phase > PB_UPDATE ||
+      (k->activation && !known_op(p->table, k->activation)))
+    return refuse(p, "instruction %d: no op of this precision", (int)i);
   pb_status status = seal_operands(p, k, i);
   if (status != PB_OK) return status;
   if (k->activation && !(k->op->flags & PB_FUSES && k->activation->flags & PB_ELEMENTWISE))
     return refuse(p, "instruction %d: %s cannot be fused", (int)i, k->activation->name);
   if (k->fused_update && (!p->optim || k->phase != PB_BACKWARD_PARAM))
     return refuse(p, "instruction %d: nothing to update", (int)i);
-  bool runs = k->phase == PB_FORWARD          ? k->op->forward != NULL
-              : k->phase == PB_DELTA          ? k->activation != NULL
-              : k->phase == PB_BACKWARD_IN    ? k->op->backward_in != NULL
-                                              : k->op->backward_param != NULL;
+  for (int j = k->op->max_in - k->op->params; k->fused_update && j < k->nin; j++)
+    if (p->tensor[k->in[j]].arena != PB_PARAM)
+      return refuse(p, "instruction %d: %s: input %d is no parameter", (int)i, k->op->name, j);
+  bool runs = k->phase == PB_FORWARD       ? k->op->forward != NULL
+              : k->phase == PB_DELTA       ? k->activation != NULL
+              : k->phase == PB_BACKWARD_IN ? k->op->backward_in != NULL
+                                           : k->op->backward_param != NULL;
   if (!runs) return refuse(p, "instruction %d: %s has no such phase", (int)i, k->op->name);
+  if (k->phase == PB_BACKWARD_IN && k->din[0] == -1)
+    return refuse(p, "instruction %d: %s: a gradient that nobody wants", (int)i, k->op->name);
   if (k->phase == PB_DELTA) k->flops = 4 * pb_shape_size(&p->tensor[k->out].shape);
   k->serial = k->flops < SERIAL_FLOPS / p->capacity;
   return PB_OK;
@@ -164,14 +187,37 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
 
 static pb_status seal_state(pb_plan *p) {
   if (!p->optim) return PB_OK;
+  if (!known_optim(p->table, p->optim)) return refuse(p, "no optimiser of this precision");
   for (int k = 0; k < p->optim->states; k++)
     if (!p->state[k]) return refuse(p, "%s has no memory for its state", p->optim->name);
   return PB_OK;
 }
 
+/* What the run loops read of a plan besides its instructions. */
+static pb_status seal_ends(pb_plan *p) {
+  if (p->nresult < 0 || p->nresult > PB_MAX_RESULT) return refuse(p, "too many results");
+  for (int32_t k = 0; k < p->nresult; k++) {
+    const pb_tensor *t = operand(p, p->result[k]);
+    if (!t || !t->is_double || !t->shape.batched || pb_shape_size(&t->shape) != 1)
+      return refuse(p, "result %d is not one double of every row", (int)k);
+  }
+  const pb_tensor *y = operand(p, p->output);
+  if (p->output != -1 && (!y || y->arena != PB_ACT || y->is_double || !y->shape.batched))
+    return refuse(p, "the output is not made of rows");
+  if (p->input == -1) return PB_OK;
+  if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE))
+    return refuse(p, "the input is not what the first instruction gathers");
+  /* It may be the user's own array. */
+  for (int32_t i = 1; i < p->nforward; i++)
+    if (p->instr[i].out == p->input || p->instr[i].saved == p->input)
+      return refuse(p, "instruction %d writes over the input", (int)i);
+  return PB_OK;
+}
+
 pb_status pb_plan_seal(pb_plan *p) {
   if (p->sealed || !p->tensor) return refuse(p, "nothing to seal");
-  if (p->act_bytes < 0 || p->act_bytes > LARGEST_SIZE || p->nparam < 0 || p->nsource < 0 ||
+  if (p->capacity < 1 || p->capacity > LARGEST_DIM || p->act_bytes < 0 ||
+      p->act_bytes > LARGEST_SIZE || p->nparam < 0 || p->nparam > LARGEST_SIZE || p->nsource < 0 ||
       p->nsource > PB_MAX_SOURCE || p->nforward < 1 || p->nforward > p->ninstr)
     return refuse(p, "sizes out of range");
   p->scratch_bytes = PB_ALIGN;
@@ -180,19 +226,12 @@ pb_status pb_plan_seal(pb_plan *p) {
   p->threads = 1;
   for (int32_t i = 0; status == PB_OK && i < p->ninstr; i++) {
     status = seal_instr(p, i);
-    int64_t fed = p->instr[i].flops * p->capacity / THREAD_FLOPS + 1;
-    if (p->instr[i].serial) continue;
+    if (status != PB_OK || p->instr[i].serial) continue;
+    double fed = (double)p->instr[i].flops * (double)p->capacity / THREAD_FLOPS + 1;
     if (fed > p->threads) p->threads = fed < PB_MAX_THREADS ? (int32_t)fed : PB_MAX_THREADS;
   }
+  if (status == PB_OK) status = seal_ends(p);
   if (status != PB_OK) return status;
-  if (p->nresult < 0 || p->nresult > PB_MAX_RESULT) return refuse(p, "too many results");
-  for (int32_t k = 0; k < p->nresult; k++) {
-    const pb_tensor *t = operand(p, p->result[k]);
-    if (!t || !t->is_double || pb_shape_size(&t->shape) != 1) return refuse(p, "bad result");
-  }
-  if ((p->output != -1 && (!operand(p, p->output) || operand(p, p->output)->arena != PB_ACT)) ||
-      (p->input != -1 && (!operand(p, p->input) || p->instr[0].out != p->input)))
-    return refuse(p, "bad input or output");
   p->scratch_bytes = (p->scratch_bytes + PB_ALIGN - 1) / PB_ALIGN * PB_ALIGN;
   p->sealed = pb_workspace_cache_new(p);
   return p->sealed ? PB_OK : PB_NO_MEMORY;

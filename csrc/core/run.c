@@ -52,18 +52,54 @@ static void run_instr(const pb_instr *k, const pb_lane *lane) {
   }
 }
 
-/* Instructions [begin, end) on this thread. Serial neighbours stay on thread 0 without a meeting;
-   all meet after the last one. */
-static void run_range(int32_t begin, int32_t end, const pb_lane *lane, pb_barrier *meet) {
+/* --- a region: the threads that walk a program together --------------------------------------- */
+
+#define POLL_SECONDS 0.03
+
+typedef struct {
+  pb_barrier meet;
+  pb_poll *poll;
+  double next_poll;
+  atomic_int leave_after; /* all threads leave the region after this instruction */
+} region;
+
+static void region_init(region *r, pb_poll *poll) {
+  *r = (region){.poll = poll, .next_poll = pb_now() + POLL_SECONDS};
+  atomic_store(&r->leave_after, -1);
+}
+
+static bool interrupted(region *r) {
+  if (!r->poll || pb_now() < r->next_poll) return false;
+  bool stop = r->poll();
+  r->next_poll = pb_now() + POLL_SECONDS;
+  return stop;
+}
+
+static bool changes_parameters(const pb_instr *k) {
+  return k->phase == PB_UPDATE || k->fused_update;
+}
+
+/* Instructions [begin, end) on this thread; false when the run was interrupted among them, before
+   any that changes parameters. Serial neighbours stay on thread 0 without a meeting; all meet after
+   the last one. Naming the instruction to leave after, instead of raising a flag, lets a slow thread
+   that has not yet looked at one meeting's answer see the next meeting's without harm. */
+static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r) {
   const pb_instr *instr = lane->plan->instr;
+  bool may_leave = true;
   pb_lane alone = *lane;
   alone.part = 0, alone.parts = 1;
+  if (begin == end) pb_barrier_wait(meet, lane->parts);
   for (int32_t i = begin; i < end; i++) {
     bool serial = instr[i].serial;
     if (!serial) run_instr(&instr[i], lane);
     else if (lane->part == 0) run_instr(&instr[i], &alone);
-    if (i + 1 == end || !serial || !instr[i + 1].serial) pb_barrier_wait(meet, lane->parts);
+    may_leave &= !changes_parameters(&instr[i]);
+    if (i + 1 < end && serial && instr[i + 1].serial) continue;
+    if (may_leave && lane->part == 0 && interrupted(r)) atomic_store(&r->leave_after, i);
+    pb_barrier_wait(&r->meet, lane->parts);
+    if (atomic_load(&r->leave_after) == i) return false;
   }
+  return true;
 }
 
 static double sum_rows(const double *row, int64_t n) {
@@ -102,10 +138,11 @@ typedef struct {
   pb_run *run;
   pb_workspace *work;
   int64_t *order; /* the epoch's permutation, or NULL */
-  pb_barrier meet;
-  bool stop, diverged;
+  region region;
+  bool stop, diverged, interrupted;
   int64_t n;
   double coef[PB_MAX_COEF];
+  double batch_sums[PB_MAX_RESULT];
   double started;
   int64_t steps, next_look;
 } training;
@@ -129,8 +166,7 @@ static void judge(training *t) {
     if (!isfinite(sums[k])) t->stop = t->diverged = true;
   }
   if (t->diverged) find_culprit(p, t->work, t->n, t->run);
-  else
-    for (int32_t k = 0; k < p->nresult; k++) t->run->sums[k] += sums[k];
+  for (int32_t k = 0; k < p->nresult; k++) t->batch_sums[k] = sums[k];
 }
 
 /* Look at the clock only about every millisecond of work: it costs as much as a tiny step. */
@@ -146,6 +182,7 @@ static void end_step(training *t) {
   pb_run *r = t->run;
   r->step++;
   r->row += t->n;
+  for (int32_t k = 0; k < t->plan->nresult; k++) r->sums[k] += t->batch_sums[k];
   if (r->row == r->rows) {
     for (int32_t k = 0; k < t->plan->nresult; k++) {
       r->results[r->epoch * t->plan->nresult + k] = r->sums[k];
@@ -172,16 +209,19 @@ static void train_body(void *arg, int part, int parts) {
                   .coef = t->coef};
   while (!t->stop) {
     if (part == 0) begin_step(t);
-    pb_barrier_wait(&t->meet, parts);
+    pb_barrier_wait(&t->region.meet, parts);
     lane.n = t->n, lane.step = r->step, lane.first_row = r->row;
     lane.index = t->order ? t->order + r->row : NULL;
-    run_range(0, p->nforward, &lane, &t->meet);
-    if (part == 0) judge(t);
-    pb_barrier_wait(&t->meet, parts);
-    if (t->stop) break;
-    run_range(p->nforward, p->ninstr, &lane, &t->meet);
-    if (part == 0) end_step(t);
-    pb_barrier_wait(&t->meet, parts);
+    bool done = run_range(0, p->nforward, &lane, &t->region);
+    if (done) {
+      if (part == 0) judge(t);
+      pb_barrier_wait(&t->region.meet, parts);
+      if (t->stop) break;
+      done = run_range(p->nforward, p->ninstr, &lane, &t->region);
+    }
+    if (part == 0 && done) end_step(t);
+    if (part == 0 && !done) t->stop = t->interrupted = true;
+    pb_barrier_wait(&t->region.meet, parts);
   }
 }
 
@@ -199,7 +239,7 @@ static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows)
 pb_status pb_train(pb_plan *p, pb_run *r) {
   if (!p->sealed || !p->optim || r->batch < 1 || r->batch > p->capacity || r->rows < 1 ||
       r->row < 0 || r->row >= r->rows || r->epoch < 0 || r->epoch > r->epochs ||
-      !sources_fit(p, r->source, r->rows))
+      r->step < r->rate_origin || !sources_fit(p, r->source, r->rows))
     return PB_BAD_CALL;
   if (r->epoch == r->epochs) return PB_OK;
   int threads = pb_pool_acquire(p->threads);
@@ -210,8 +250,10 @@ pb_status pb_train(pb_plan *p, pb_run *r) {
   if (status == PB_OK) {
     if (t.order && r->row > 0)
       pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t.order);
+    region_init(&t.region, r->poll);
     pb_pool_run(threads, train_body, &t);
     if (t.diverged) status = PB_DIVERGED;
+    if (t.interrupted) status = PB_INTERRUPTED;
   }
   if (t.work) pb_workspace_give(p, t.work);
   pb_free(t.order);
@@ -224,7 +266,8 @@ pb_status pb_train(pb_plan *p, pb_run *r) {
 typedef struct {
   pb_lane lane;
   pb_workspace *work;
-  pb_barrier meet;
+  region region;
+  bool interrupted;
 } pass;
 
 static void once_body(void *arg, int part, int parts) {
@@ -233,11 +276,11 @@ static void once_body(void *arg, int part, int parts) {
   const pb_plan *p = lane.plan;
   lane.scratch = o->work->scratch + part * p->scratch_bytes;
   lane.part = part, lane.parts = parts;
-  run_range(0, p->ninstr, &lane, &o->meet);
+  if (!run_range(0, p->ninstr, &lane, &o->region) && part == 0) o->interrupted = true;
 }
 
 pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training, uint64_t seed,
-                  int64_t step, pb_workspace **work) {
+                  int64_t step, pb_poll *poll, pb_workspace **work) {
   *work = NULL;
   if (!p->sealed || p->optim || n < 1 || n > p->capacity || !sources_fit(p, source, n))
     return PB_BAD_CALL;
@@ -245,11 +288,17 @@ pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training,
   pb_status status = PB_NO_MEMORY;
   pass o = {.work = pb_workspace_take(p, threads)};
   if (o.work) {
-    o.lane = (pb_lane){.ptr = o.work->ptr, .n = n, .training = training, .seed = seed,
-                       .step = step, .source = source, .plan = p};
+    o.lane = (pb_lane){.ptr = o.work->ptr,
+                       .n = n,
+                       .training = training,
+                       .seed = seed,
+                       .step = step,
+                       .source = source,
+                       .plan = p};
+    region_init(&o.region, poll);
     pb_pool_run(threads, once_body, &o);
     *work = o.work;
-    status = PB_OK;
+    status = o.interrupted ? PB_INTERRUPTED : PB_OK;
   }
   pb_pool_release(threads);
   return status;
@@ -262,14 +311,16 @@ typedef struct {
   const pb_source *source;
   int64_t rows, chunks;
   char *out;
-  double *sums;   /* [chunks][nresult]: added up in the order of the chunks, whoever made them */
-  bool in_place;  /* the first instruction's gather can be left out */
+  double *sums;  /* [chunks][nresult]: added up in the order of the chunks, whoever made them */
+  bool in_place; /* the first instruction's gather can be left out */
   atomic_bool failed;
 } mapping;
 
-/* The user's array itself can serve as the input tensor when it already has its layout. */
-static bool readable_in_place(const pb_plan *p, const pb_source *s) {
-  if (p->input < 0) return false;
+/* The user's array itself can serve as the input tensor when it already has its layout; but not as
+   the output. */
+static bool readable_in_place(const pb_plan *p, const pb_source *source) {
+  if (p->input < 0 || p->input == p->output) return false;
+  const pb_source *s = &source[p->instr[0].attr[0].i];
   int64_t size = p->table->real_size;
   return s->dtype == (size == 8 ? PB_F64 : PB_F32) && s->col_stride == size &&
          s->row_stride == size * s->cols && (uintptr_t)s->data % (uintptr_t)size == 0;
@@ -284,8 +335,8 @@ static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
     w->ptr[p->input] = (char *)m->source[p->instr[0].attr[0].i].data +
                        lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;
   if (m->out)
-    w->ptr[p->output] = m->out + lane.first_row * pb_shape_size(&p->tensor[p->output].shape) *
-                                     p->table->real_size;
+    w->ptr[p->output] =
+        m->out + lane.first_row * pb_shape_size(&p->tensor[p->output].shape) * p->table->real_size;
   for (int32_t i = m->in_place ? 1 : 0; i < p->nforward; i++) run_instr(&p->instr[i], &lane);
   for (int32_t k = 0; m->sums && k < p->nresult; k++)
     m->sums[chunk * p->nresult + k] = sum_rows(w->ptr[p->result[k]], lane.n);
@@ -298,9 +349,10 @@ pb_status pb_forward(pb_plan *p, pb_workspace *w, const pb_source *source, int64
       p->output < 0)
     return PB_BAD_CALL;
   mapping m = {.plan = p, .source = source, .rows = n, .out = out};
-  m.in_place = readable_in_place(p, &source[p->instr[0].attr[0].i]);
-  if (!m.in_place && p->input >= 0)
-    w->ptr[p->input] = w->act + p->tensor[p->input].offset; /* an earlier call may have moved it */
+  m.in_place = readable_in_place(p, source);
+  /* An earlier call may have moved these. */
+  if (p->input >= 0) w->ptr[p->input] = w->act + p->tensor[p->input].offset;
+  w->ptr[p->output] = w->act + p->tensor[p->output].offset;
   map_chunk(&m, w, 0);
   return PB_OK;
 }
@@ -324,7 +376,7 @@ pb_status pb_map(pb_plan *p, const pb_source *source, int64_t rows, void *out, d
     return PB_BAD_CALL;
   mapping m = {.plan = p, .source = source, .rows = rows, .out = out};
   m.chunks = (rows + p->capacity - 1) / p->capacity;
-  m.in_place = readable_in_place(p, &source[p->instr[0].attr[0].i]);
+  m.in_place = readable_in_place(p, source);
   double few[PB_MAX_RESULT];
   if (sums) m.sums = m.chunks == 1 ? few : pb_alloc((size_t)(m.chunks * p->nresult) * sizeof *sums);
   if (sums && !m.sums) return PB_NO_MEMORY;
