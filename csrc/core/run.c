@@ -88,7 +88,7 @@ static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r
   bool may_leave = true;
   pb_lane alone = *lane;
   alone.part = 0, alone.parts = 1;
-  if (begin == end) pb_barrier_wait(meet, lane->parts);
+  if (begin == end) pb_barrier_wait(&r->meet, lane->parts);
   for (int32_t i = begin; i < end; i++) {
     bool serial = instr[i].serial;
     if (!serial) run_instr(&instr[i], lane);
