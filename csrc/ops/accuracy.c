@@ -26,8 +26,8 @@ static double score(const pb_instr *k, loss_row r) {
       right += ((double)r.y[i] > k->attr[THRESHOLD].f) == ((double)r.t[i] > 0.5);
     return (double)right / (double)r.c;
   }
-  int64_t wanted = r.width == 1 && r.c > 1 ? (int64_t)r.t[0] : largest(r.t, r.c);
-  return largest(r.y, r.c) == wanted;
+  bool label = r.width == 1 && r.c > 1;
+  return (real)largest(r.y, r.c) == (label ? r.t[0] : (real)largest(r.t, r.c));
 }
 
 static void forward(const pb_instr *k, const pb_lane *lane) {

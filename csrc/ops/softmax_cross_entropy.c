@@ -16,6 +16,12 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
 
 static bool is_label(loss_row r) { return r.width == 1 && r.c > 1; }
 
+/* The row's class, or -1 where the target names none: labels are checked before training, but a
+   user's array may change under it. The loss is NaN then, which stops the run. */
+static int64_t class_of(loss_row r) {
+  return r.t[0] >= 0 && r.t[0] < (real)r.c ? (int64_t)r.t[0] : -1;
+}
+
 static void forward(const pb_instr *k, const pb_lane *lane) {
   double *loss = lane->ptr[k->out];
   int64_t begin, end;
@@ -33,7 +39,8 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
       for (int64_t i = 0; i < r.c; i++) sum += r_exp(r.y[i] - top);
     }
     double log_sum = (double)top + log((double)sum), total = 0;
-    if (is_label(r)) total = log_sum - (double)r.y[(int64_t)r.t[0]];
+    int64_t label = is_label(r) ? class_of(r) : -1;
+    if (is_label(r)) total = label < 0 ? (double)NAN : log_sum - (double)r.y[label];
     else
       for (int64_t i = 0; i < r.c; i++) total += (double)r.t[i] * (log_sum - (double)r.y[i]);
     loss[n] = total;
@@ -51,7 +58,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     bool add = k->add[0];
     if (is_label(r)) {
       for (int64_t i = 0; i < r.c; i++) dz[i] = p[i] * scale + (add ? dz[i] : 0);
-      dz[(int64_t)r.t[0]] -= scale;
+      if (class_of(r) >= 0) dz[class_of(r)] -= scale;
       continue;
     }
     for (int64_t i = 0; i < r.c; i++) mass += r.t[i];
