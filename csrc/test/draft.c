@@ -125,6 +125,10 @@ bool gaps_intact(const model *m, const pb_workspace *w, int64_t n) {
 }
 
 pb_source source_of(const double *data, int64_t rows, int64_t cols) {
-  return (pb_source){.data = data, .dtype = PB_F64, .rows = rows, .cols = cols,
-                     .row_stride = cols * 8, .col_stride = 8};
+  return (pb_source){.data = data,
+                     .dtype = PB_F64,
+                     .rows = rows,
+                     .cols = cols,
+                     .row_stride = cols * 8,
+                     .col_stride = 8};
 }

@@ -29,9 +29,9 @@ typedef struct {
 
 draft draft_new(const pb_table *, int64_t capacity);
 int32_t draft_tensor(draft *, pb_arena, pb_shape, bool is_double);
-int32_t draft_rows(draft *, int64_t columns);        /* activations [columns] of each row */
-int32_t draft_per_row(draft *);                      /* one double per row */
-int32_t draft_gradient(draft *, int32_t of);         /* of a parameter in its vector, or of rows */
+int32_t draft_rows(draft *, int64_t columns); /* activations [columns] of each row */
+int32_t draft_per_row(draft *);               /* one double per row */
+int32_t draft_gradient(draft *, int32_t of);  /* of a parameter in its vector, or of rows */
 pb_instr *draft_instr(draft *, pb_phase, const char *op); /* all operands absent */
 void draft_feed(draft *, int32_t source, double scale, int32_t out);
 
@@ -48,7 +48,8 @@ bool models_equal(const model *, const model *);
 /* Nothing was written into the gaps between activations, or past row n of them. */
 bool gaps_intact(const model *, const pb_workspace *, int64_t n);
 
-int64_t rows_bytes(const pb_plan *, int32_t tensor, int64_t n); /* of n rows, or of all when unbatched */
+int64_t rows_bytes(const pb_plan *, int32_t tensor,
+                   int64_t n); /* of n rows, or of all when unbatched */
 
 pb_source source_of(const double *data, int64_t rows, int64_t cols);
 

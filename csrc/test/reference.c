@@ -98,8 +98,8 @@ static void sigmoid_cross_entropy(const op_case *c, int64_t n, int64_t size,
   for (int64_t r = 0; r < n * size; r++) {
     out[r] = 0;
     for (int64_t i = r * columns; i < (r + 1) * columns; i++) {
-      double p = 1 / (1 + exp(-in[0][i])), t = in[1][i];
-      out[r] -= (t * log(p) + (1 - t) * log(1 - p)) / (double)columns;
+      double t = in[1][i], yes = log1p(exp(-in[0][i])), no = log1p(exp(in[0][i]));
+      out[r] += (t * yes + (1 - t) * no) / (double)columns;
     }
   }
 }
@@ -127,24 +127,60 @@ static void accuracy(const op_case *c, int64_t n, int64_t size, const double *co
   }
 }
 
+/* --- optimisers: the textbooks' rules for one parameter -------------------------------------------- */
+
+static void sgd(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s) {
+  (void)a, (void)t, (void)s;
+  *w -= rate * g;
+}
+
+static void momentum(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s) {
+  (void)t;
+  s[0] = a[0].f * s[0] + g;
+  *w -= rate * (a[1].i ? g + a[0].f * s[0] : s[0]);
+}
+
+static void adam(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s) {
+  s[0] = a[0].f * s[0] + (1 - a[0].f) * g;
+  s[1] = a[1].f * s[1] + (1 - a[1].f) * g * g;
+  double m = s[0] / (1 - pow(a[0].f, (double)t)), v = s[1] / (1 - pow(a[1].f, (double)t));
+  *w -= rate * m / (sqrt(v) + a[2].f);
+}
+
+optim_rule *reference_optim(const char *name) {
+  if (strcmp(name, "sgd") == 0) return sgd;
+  if (strcmp(name, "momentum") == 0) return momentum;
+  return strcmp(name, "adam") == 0 ? adam : NULL;
+}
+
 /* --- the uses ------------------------------------------------------------------------------------ */
 
-#define ROW(c) {.ndim = 1, .batched = true, .dim = {c}}
-#define GRID(t, c) {.ndim = 2, .batched = true, .dim = {t, c}}
+#define ROW(c) \
+  { \
+    .ndim = 1, .batched = true, .dim = {c} \
+  }
+#define GRID(t, c) \
+  { \
+    .ndim = 2, .batched = true, .dim = {t, c} \
+  }
 #define SCALAR {.ndim = 0, .batched = true}
-#define VECTOR(o) {.ndim = 1, .dim = {o}}
-#define MATRIX(o, i) {.ndim = 2, .dim = {o, i}}
+#define VECTOR(o) \
+  { \
+    .ndim = 1, .dim = {o} \
+  }
+#define MATRIX(o, i) \
+  { \
+    .ndim = 2, .dim = {o, i} \
+  }
 
 #define DENSE(x, i, o, f) \
   {.op = "dense", .activation = f, .nin = 2, .in = {x, MATRIX(o, i)}, .forward = dense}
 #define DENSE_BIAS(x, i, o, f) \
-  {.op = "dense", \
-   .activation = f, \
-   .nin = 3, \
-   .in = {x, MATRIX(o, i), VECTOR(o)}, \
-   .forward = dense}
-#define UNARY(name, x) {.op = #name, .nin = 1, .in = {x}, .forward = elementwise}
-#define UNARIES(x) UNARY(identity, x), UNARY(relu, x), UNARY(tanh, x), UNARY(sigmoid, x)
+  {.op = "dense", .activation = f, .nin = 3, .in = {x, MATRIX(o, i), VECTOR(o)}, .forward = dense}
+#define UNARY(name, ...) {.op = #name, .nin = 1, .in = {__VA_ARGS__}, .forward = elementwise}
+#define UNARIES(...) \
+  UNARY(identity, __VA_ARGS__), UNARY(relu, __VA_ARGS__), UNARY(tanh, __VA_ARGS__), \
+      UNARY(sigmoid, __VA_ARGS__)
 #define SOFTMAX(x) {.op = "softmax", .nin = 1, .in = {x}, .forward = softmax}
 #define DROPOUT(x, rate, train) \
   {.op = "dropout", \

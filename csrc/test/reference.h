@@ -18,7 +18,7 @@ struct op_case {
   values fill[PB_MAX_IN];
   pb_attr attr[PB_MAX_ATTR];
   bool training;
-  bool mean; /* backward is of the mean over the rows, not of their sum */
+  bool mean;   /* backward is of the mean over the rows, not of their sum */
   double span; /* inputs lie in [-span, span); 0 means 2 */
   /* out <- op(in) for n rows; `size` numbers a row. */
   void (*forward)(const op_case *, int64_t n, int64_t size, const double *const *in, double *out);
@@ -30,5 +30,12 @@ extern const int op_case_count;
 /* Sizes of a row of input j, and of a row of the output. */
 int64_t case_columns(const op_case *, int j);
 double reference_activation(const char *name, double z);
+
+/* Step t of an optimiser with attributes a for one parameter w, its gradient g and state s. */
+typedef void optim_rule(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s);
+optim_rule *reference_optim(const char *name);
+
+/* feed's uses are arrays of every type, in sources.c. */
+void check_feed(const pb_table *);
 
 #endif

@@ -24,9 +24,9 @@ extern const test tests_random[], tests_sources[], tests_math[], tests_gemm[], t
     tests_diverge[], tests_map[], tests_threads[];
 
 #ifdef __GNUC__
-#define PRINTF_LIKE(format, args) __attribute__((format(printf, format, args)))
+#define PRINTF_LIKE(text, args) __attribute__((format(printf, text, args)))
 #else
-#define PRINTF_LIKE(format, args)
+#define PRINTF_LIKE(text, args)
 #endif
 
 /* Fails the running test with a sentence when `ok` is false; returns `ok`. Main thread only. */
@@ -35,7 +35,7 @@ bool check(bool ok, const char *file, int line, const char *format, ...) PRINTF_
 
 /* Kernels of every instruction set that this CPU has, up to the one that PYBP_CPU names. */
 int table_count(void);
-const pb_table *table_at(int i); /* 32-bit and 64-bit reals take turns */
+const pb_table *table_at(int i);   /* 32-bit and 64-bit reals take turns */
 void choose_cpu(const char *name); /* sets PYBP_CPU; NULL puts back what the user set */
 
 /* --- random numbers: Vigna's splitmix64 --------------------------------------------------------- */
@@ -57,6 +57,7 @@ void exact_free(void *);
 double get_real(const pb_table *, const void *array, int64_t i);
 void put_real(const pb_table *, void *array, int64_t i, double value);
 double as_real(const pb_table *, double value); /* rounded to the table's precision */
-bool close_to(double value, double wanted, double tolerance); /* |error| <= tolerance (1 + |wanted|) */
+bool close_to(double value, double wanted,
+              double tolerance); /* |error| <= tolerance (1 + |wanted|) */
 
 #endif
