@@ -28,9 +28,9 @@
 PB_INLINE real exp_parts(real x, real *power) {
   real t = x * (real)1.44269504088896340736 + EXP_MAGIC, k = t - EXP_MAGIC;
   real r = (x - k * LN2_HIGH) - k * LN2_LOW;
-  real_int bits;
+  real_bits bits;
   memcpy(&bits, &t, sizeof bits);
-  bits = (bits + REAL_BIAS) * ((real_int)1 << REAL_MANT); /* the high bits of t fall off */
+  bits = (bits + REAL_BIAS) << REAL_MANT; /* the high bits of t fall off */
   memcpy(power, &bits, sizeof bits);
 #if PB_REAL_BITS == 32
   real q = 1.0f / 5040;

@@ -12,14 +12,14 @@
 
 #if PB_REAL_BITS == 32
 typedef float real;
-typedef int32_t real_int;
+typedef uint32_t real_bits;
 #define REAL_MANT 23
 #define REAL_BIAS 127
 #define REAL_DTYPE PB_F32
 #define PB_PRECISION f32
 #else
 typedef double real;
-typedef int64_t real_int;
+typedef uint64_t real_bits;
 #define REAL_MANT 52
 #define REAL_BIAS 1023
 #define REAL_DTYPE PB_F64
