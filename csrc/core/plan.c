@@ -149,6 +149,31 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
   return PB_OK;
 }
 
+static bool overlap(const pb_plan *p, int32_t i, int32_t j) {
+  const pb_tensor *a = operand(p, i), *b = operand(p, j);
+  return a && b && a->arena == b->arena && a->offset < tensor_end(p, b) &&
+         b->offset < tensor_end(p, a);
+}
+
+/* Whether all that the instruction writes lies apart from what it reads, and from each other. */
+static bool apart(const pb_plan *p, const pb_instr *k) {
+  int32_t at[2 * PB_MAX_IN + 3];
+  int wrote = 0, n;
+  bool forward = k->phase == PB_FORWARD, delta = k->phase == PB_DELTA;
+  if (forward) at[wrote++] = k->out, at[wrote++] = k->saved;
+  if (delta) at[wrote++] = k->dout;
+  for (int j = 0; j < k->nin && !forward && !delta; j++) at[wrote++] = k->din[j];
+  n = wrote;
+  if (!forward && !delta) at[n++] = k->dout, at[n++] = k->saved;
+  if (delta || (!forward && k->op->flags & PB_USES_Y)) at[n++] = k->out;
+  for (int j = 0; j < k->nin && (forward || (!delta && k->op->flags & PB_USES_X)); j++)
+    at[n++] = k->in[j];
+  for (int a = 0; a < wrote; a++)
+    for (int b = a + 1; b < n; b++)
+      if (overlap(p, at[a], at[b])) return false;
+  return true;
+}
+
 static pb_status seal_instr(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i];
   if ((k->phase == PB_FORWARD) != (i < p->nforward))
@@ -178,6 +203,8 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
               : k->phase == PB_BACKWARD_IN ? k->op->backward_in != NULL
                                            : k->op->backward_param != NULL;
   if (!runs) return refuse(p, "instruction %d: %s has no such phase", (int)i, k->op->name);
+  if (!apart(p, k))
+    return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
   if (k->phase == PB_BACKWARD_IN && k->din[0] == -1)
     return refuse(p, "instruction %d: %s: a gradient that nobody wants", (int)i, k->op->name);
   if (k->phase == PB_DELTA) k->flops = 4 * pb_shape_size(&p->tensor[k->out].shape);
