@@ -16,9 +16,9 @@ static int64_t odd_number(rng *r, int64_t now) {
       INT64_MIN, 64, -64, (int64_t)1 << 31, (int64_t)1 << 48, INT64_MAX / 8,
       7};
   switch (rng_below(r, 6)) {
-    case 0: return now + 1;
-    case 1: return now - 1;
-    case 2: return now < INT32_MAX ? now * 2 : now / 2;
+    case 0: return (int64_t)((uint64_t)now + 1);
+    case 1: return (int64_t)((uint64_t)now - 1);
+    case 2: return (int64_t)((uint64_t)now * 2);
     case 3: return edges[rng_below(r, sizeof edges / sizeof *edges)];
     case 4: return rng_below(r, 24) - 2;
     default: return rng_below(r, 4000) / 64 * 64;

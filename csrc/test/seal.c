@@ -89,6 +89,9 @@ static const char *break_instr(const net_plan *n, pb_plan *p, int i) {
     case 20: return loss->saved = n->loss, "saved values that are no reals";
     case 21: return loss->in[1] = n->x, "targets of the wrong size";
     case 22: return loss->out = n->logits, "a loss that is no double";
+    case 23: return p->tensor[n->x].offset = p->tensor[dense->out].offset, "an output on its input";
+    case 24:
+      return p->tensor[n->x].offset = p->tensor[dense->out].offset + 64, "an output half on its input";
     default: return NULL;
   }
 }
@@ -115,6 +118,7 @@ static const char *break_backward(const net_plan *n, pb_plan *p, int i) {
     case 15: return update->begin = update->end, "an update of nothing";
     case 16: return update->end = INT64_MAX, "an endless update";
     case 17: return p->optim = NULL, "an update without an optimiser";
+    case 18: return last->din[0] = last->in[0], "a gradient over what backward reads";
     default: return NULL;
   }
 }
@@ -209,9 +213,9 @@ static void refuses_input_overwritten(const pb_table *t) {
   for (int way = 0; way < 2; way++) {
     draft d = draft_new(t, 4);
     int32_t x = draft_rows(&d, 3);
-    if (way == 0) draft_feed(&d, 0, 1, x);
-    pb_instr *k = draft_instr(&d, PB_FORWARD, "dropout");
-    k->nin = 1, k->in[0] = k->out = x, k->attr[0].f = 0.5;
+    pb_instr *k = way == 0 ? NULL : draft_instr(&d, PB_FORWARD, "dropout");
+    if (k) k->nin = 1, k->in[0] = draft_rows(&d, 3), k->out = x, k->attr[0].f = 0.5;
+    else draft_feed(&d, 0, 1, x), draft_feed(&d, 0, 1, x);
     d.input = x;
     model m = model_new(&d);
     CHECK(pb_plan_seal(m.plan) == PB_BAD_PLAN, "%s",

@@ -1,4 +1,5 @@
 /* Users' arrays: gathering rows of any type and strides, and looking for bad values in them. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -158,10 +159,10 @@ static void finite_values(void) {
     pb_dtype type = (pb_dtype)(i % PB_DTYPES);
     array a = random_array(&r, type, 1 + rng_below(&r, 20), 1 + rng_below(&r, 40));
     int64_t col = -7, wanted_col = -7;
-    CHECK(pb_check_finite(&a.s, &col) == -1, "type %d: found what is not there", (int)type);
+    CHECK(pb_check_finite(&a.s, DBL_MAX, &col) == -1, "type %d: found what is not there", (int)type);
     for (int64_t k = rng_below(&r, 3); k >= 0 && type <= PB_F64; k--)
       put(&a, rng_below(&r, a.s.rows), rng_below(&r, a.s.cols), bad[rng_below(&r, 3)]);
-    int64_t wanted = first_bad(&a, &wanted_col), found = pb_check_finite(&a.s, &col);
+    int64_t wanted = first_bad(&a, &wanted_col), found = pb_check_finite(&a.s, DBL_MAX, &col);
     CHECK(found == wanted && col == wanted_col, "type %d: row %d column %d, wanted %d %d",
           (int)type, (int)found, (int)col, (int)wanted, (int)wanted_col);
     exact_free(a.memory);
@@ -169,7 +170,7 @@ static void finite_values(void) {
   double largest[] = {1.7e308, -1.7e308, 5e-324, 0.0};
   pb_source s = source_of(largest, 2, 2);
   int64_t col;
-  CHECK(pb_check_finite(&s, &col) == -1, "large numbers are numbers");
+  CHECK(pb_check_finite(&s, DBL_MAX, &col) == -1, "large numbers are numbers");
 }
 
 static void labels(void) {
