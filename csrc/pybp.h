@@ -253,8 +253,8 @@ pb_status pb_forward(pb_plan *, pb_workspace *, const pb_source *, int64_t n, vo
 void pb_set_threads(int n);
 int pb_get_threads(void);
 int64_t pb_allocations(void); /* how often the machine has asked for memory, ever */
-/* First row (and its column) with a NaN or an infinite value, or -1. */
-int64_t pb_check_finite(const pb_source *, int64_t *col);
+/* First row (and its column) with a NaN or a value beyond +-limit, or -1. */
+int64_t pb_check_finite(const pb_source *, double limit, int64_t *col);
 /* First row whose label is not a whole number in [0, classes), or -1. */
 int64_t pb_check_labels(const pb_source *, int64_t classes);
 /* The order in which epoch `epoch` of a run with this seed visits its rows. */

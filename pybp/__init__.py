@@ -11,6 +11,7 @@
 
 from importlib import import_module
 
+from pybp import _load  # noqa: F401, I001  first: it loads the native part
 from pybp import errors, init, optim, schedules
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config

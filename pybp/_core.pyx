@@ -6,6 +6,7 @@ No function of this module loops over the elements of a batch.
 """
 
 from cpython.exc cimport PyErr_Occurred
+from libc.float cimport DBL_MAX
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -139,7 +140,7 @@ cdef extern from "pybp.h" nogil:
     void pb_set_threads(int)
     int pb_get_threads()
     int64_t pb_allocations()
-    int64_t pb_check_finite(const pb_source *, int64_t *)
+    int64_t pb_check_finite(const pb_source *, double, int64_t *)
     int64_t pb_check_labels(const pb_source *, int64_t)
     void pb_permutation(uint64_t, int64_t, int64_t, int64_t *)
 
@@ -274,11 +275,11 @@ cdef class Source:
         self.c.row_stride = cnp.PyArray_STRIDE(array, 0)
         self.c.col_stride = cnp.PyArray_STRIDE(array, 1)
 
-    def check_finite(self):
-        """None, or (row, column) of the first NaN or infinite value."""
+    def check_finite(self, double limit=DBL_MAX):
+        """None, or (row, column) of the first value that is NaN or beyond +-limit."""
         cdef int64_t row, col = 0
         with nogil:
-            row = pb_check_finite(&self.c, &col)
+            row = pb_check_finite(&self.c, limit, &col)
         return None if row < 0 else (row, col)
 
     def check_labels(self, int64_t classes):
@@ -532,10 +533,11 @@ cdef class Predictor:
     cdef readonly cnp.ndarray out
     cdef int64_t batch, size
     cdef int type
+    cdef double limit
     cdef object slow
 
-    def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, slow):
-        self.plan, self.batch, self.size, self.slow = plan, batch, size, slow
+    def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, double limit, slow):
+        self.plan, self.batch, self.size, self.limit, self.slow = plan, batch, size, limit, slow
         self.out = np.zeros((batch, *shape), plan.dtype)
         self.type = self.out.dtype.num
         self.work = pb_workspace_new(plan.c)
@@ -570,11 +572,11 @@ cdef class Predictor:
                 (cnp.PyArray_NDIM(array) > 1 and cnp.PyArray_DIM(array, 0) != self.batch)):
             return self.slow(self, x)
         self.source.data = cnp.PyArray_DATA(array)
-        if pb_check_finite(&self.source, &col) >= 0:
+        if pb_check_finite(&self.source, self.limit, &col) >= 0:
             return self.slow(self, x)
         self.plan.check(pb_forward(self.plan.c, self.work, &self.source, self.batch,
                                    cnp.PyArray_DATA(self.out)))
-        if pb_check_finite(&self.result, &col) >= 0:
+        if pb_check_finite(&self.result, DBL_MAX, &col) >= 0:
             return self.slow(self, x)
         return self.out
 

@@ -135,6 +135,12 @@ def csv_columns(
     return names, named
 
 
+def csv_cells(path: str | os.PathLike[str], column: int, header: bool) -> list[str]:
+    """The texts of one column, counted from 1, as they stand there; "" where a line ends early."""
+    _, _, rows = _columns(Path(path), _lines(Path(path)), [], header)
+    return [cells[column - 1].strip() if column <= len(cells) else "" for _, cells in rows]
+
+
 def _lines(path: Path) -> Iterator[tuple[int, Cells]]:
     """Number and cells of each line that is not blank."""
     with path.open(encoding="utf-8-sig", newline="") as stream:

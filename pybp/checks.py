@@ -6,8 +6,8 @@ import math
 from numbers import Integral, Real
 
 
-def whole(value: object, what: str, least: int = 1) -> int:
-    """`value` as an int >= least; bools and fractions are refused.
+def whole(value: object, what: str, least: int = 1, most: int = 2**62) -> int:
+    """`value` as an int in [least, most]; bools and fractions are refused.
 
     >>> whole(3, "epochs")
     3
@@ -19,6 +19,8 @@ def whole(value: object, what: str, least: int = 1) -> int:
         raise TypeError(f"{what} must be a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{what} must be at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{what} must be at most {most}, got {value}")
     return int(value)
 
 

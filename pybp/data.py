@@ -63,15 +63,27 @@ def as_rows(value: object, shape: tuple[int, ...], what: str, layer: str) -> np.
     return array if array.ndim == 2 else array.reshape(len(array), size)
 
 
-def finite_source(array: np.ndarray, what: str) -> Source:
-    """The array bound for reading, all of whose values are finite."""
+def largest(dtype: np.dtype, scale: float = 1.0) -> float:
+    """The largest magnitude that `dtype` still holds after multiplication by `scale`."""
+    most = float(np.finfo(dtype).max)
+    return most / max(abs(scale), most / np.finfo(np.float64).max)
+
+
+def finite_source(array: np.ndarray, what: str, limit: float = np.finfo(np.float64).max) -> Source:
+    """The array bound for reading, all of whose values are finite and within +-limit."""
     source = Source(array)
-    bad = source.check_finite()
+    bad = source.check_finite(float(limit))
     if bad is not None:
         row, col = bad
+        found = f"{what}[{row}, {col}] is {array[row, col]}"
+        if np.isfinite(array[row, col]):
+            raise ValueError(
+                f"{found}, which float32 cannot hold once it is scaled: bring the values to a "
+                "smaller range, or compile with dtype='float64'"
+            )
         raise ValueError(
-            f"{what}[{row}, {col}] is {array[row, col]}: every value must be finite; "
-            f"replace or remove such rows, for instance with {what}[np.isfinite({what}).all(axis=1)]"
+            f"{found}: every value must be finite; replace or remove such rows, for instance with "
+            f"{what}[np.isfinite({what}).all(axis=1)]"
         )
     return source
 

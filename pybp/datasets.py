@@ -16,9 +16,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._csv import Table, load_csv
+from pybp._csv import Table, csv_cells, csv_columns, load_csv
 
-__all__ = ["Table", "digits", "load_csv", "mnist"]
+__all__ = ["Table", "csv_cells", "csv_columns", "digits", "load_csv", "mnist"]
 
 Split = tuple[NDArray[Any], NDArray[Any]]
 

@@ -84,11 +84,11 @@ class Uniform(Initializer):
 
 
 class Normal(Initializer):
-    """Normal with the given mean and standard deviation."""
+    """Normal with the given standard deviation and mean."""
 
-    def __init__(self, mean: float = 0.0, deviation: float = 0.05) -> None:
-        self.mean = real(mean, "Normal: mean")
+    def __init__(self, deviation: float = 0.05, mean: float = 0.0) -> None:
         self.deviation = real(deviation, "Normal: deviation", 0)
+        self.mean = real(mean, "Normal: mean")
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         return rng.normal(self.mean, self.deviation, shape)

@@ -37,10 +37,8 @@ def save(model: Model, path: str | PathLike) -> None:
         raise FileNotFoundError(f"cannot save to {path}: folder {path.parent} does not exist")
     if path.is_dir():
         raise IsADirectoryError(f"cannot save to {path}: it is a folder; name a file in it")
-    tensors = {name: np.ascontiguousarray(view) for name, view in model.tensors().items()}
-    description = json.dumps(_describe(model), sort_keys=True)
-    metadata = {"pybp": description, "checksum": _checksum(description, tensors)}
-    content = safetensors.numpy.save(tensors, metadata)
+    tensors = model.tensors()
+    content = safetensors.numpy.save(tensors, {"pybp": _describe(model, tensors)})
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -73,31 +71,33 @@ def load(path: str | PathLike) -> Model:
         raise FileNotFoundError(f"no model file at {path}")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not a model file")
-    description, tensors = _read(path)
     try:
-        return _build(description, tensors)
-    except ModelFileError:
+        return _build(*_read(path))
+    except OSError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except Exception as error:  # whatever a forged description leads to
         raise ModelFileError(
-            f"{path} describes a model that cannot be built: {error}"
+            f"cannot load {path}: {error}. The file is damaged or no pybp model: save the model again "
+            "or restore a backup"
         ) from error
 
 
-def _describe(model: Model) -> dict[str, Any]:
-    return {
+def _describe(model: Model, tensors: dict[str, np.ndarray]) -> str:
+    """The one entry of the header: the model as JSON, with the checksum of all there is."""
+    data = {
         "format": FORMAT,
         "layers": [to_data(layer) for layer in model.layers],
         "metadata": dict(model.metadata),
         **model.state(),
     }
+    return json.dumps({"checksum": _checksum(data, tensors), "model": data}, sort_keys=True)
 
 
-def _checksum(description: str, tensors: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256(description.encode())
+def _checksum(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        digest.update(tensors[name].data)
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
 
 
@@ -105,27 +105,17 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The description and the tensors, whole and unharmed."""
     import safetensors
 
-    remedy = "the file is damaged or no pybp model; save the model again or restore a backup"
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except PermissionError:
-        raise
-    except Exception as error:  # safetensors raises its own, and KeyError for unknown dtypes
-        raise ModelFileError(f"cannot read {path}: {remedy} ({error})") from error
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if "pybp" not in metadata:
-        raise ModelFileError(
-            f"{path} is a safetensors file but holds no pybp model: only files that "
-            "model.save wrote can be loaded"
-        )
-    if metadata.get("checksum") != _checksum(metadata["pybp"], tensors):
-        raise ModelFileError(f"cannot read {path}: its checksum does not match; {remedy}")
-    description = json.loads(metadata["pybp"])
-    if description.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{path} has format {description.get('format')!r}, this version of pybp reads {FORMAT}"
-        )
+        raise ValueError("it is a safetensors file, but not one that model.save wrote")
+    content = json.loads(metadata["pybp"])
+    description = content["model"]
+    if content["checksum"] != _checksum(description, tensors):
+        raise ValueError("its checksum does not match")
+    if description["format"] != FORMAT:
+        raise ValueError(f"its format is {description['format']!r}, this pybp reads {FORMAT}")
     return description, tensors
 
 

@@ -38,7 +38,7 @@ class Loss:
         """Where a single score parts class 0 from class 1."""
         return 0.0 if output.op == "tanh" else 0.5
 
-    def targets(self, y: object, output: Node, what: str = "y") -> Source:
+    def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         """`y` checked and bound, (N, width)."""
         raise NotImplementedError
 
@@ -59,7 +59,7 @@ class SquaredError(Loss):
     def attrs(self, units: int) -> dict[str, Any]:
         return {"factor": self.factor or 1 / units, "mean": int(self.mean)}
 
-    def targets(self, y: object, output: Node, what: str = "y") -> Source:
+    def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         array = data.as_array(y, what)
         units = output.shape[-1]
         if units > 1 and array.ndim == 1:
@@ -68,7 +68,8 @@ class SquaredError(Loss):
                 f"loss {self.name!r} compares one by one: pass shape (N, {units}), for class labels "
                 f"np.eye({units})[{what}], or use loss='cross_entropy'"
             )
-        return data.finite_source(data.as_rows(array, output.shape, what, output.layer), what)
+        rows = data.as_rows(array, output.shape, what, output.layer)
+        return data.finite_source(rows, what, data.largest(dtype))
 
 
 class CrossEntropy(Loss):
@@ -95,7 +96,7 @@ class CrossEntropy(Loss):
             )
         return output
 
-    def targets(self, y: object, output: Node, what: str = "y") -> Source:
+    def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         array = data.as_array(y, what)
         classes = output.shape[-1]
         if array.ndim == 1 or array.shape[1:] == (1,):
@@ -155,7 +156,7 @@ class BinaryCrossEntropy(Loss):
     def threshold(self, output: Node) -> float:
         return 0.0  # of the logit
 
-    def targets(self, y: object, output: Node, what: str = "y") -> Source:
+    def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         array = data.as_rows(y, output.shape, what, output.layer)
         source = data.finite_source(array, what)
         bad = ((array < 0) | (array > 1)).any(axis=1) if len(array) else np.zeros(0, bool)

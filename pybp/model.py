@@ -14,7 +14,7 @@ import numpy as np
 from pybp import _core, data, io, losses, metrics, optim, training
 from pybp.checks import whole
 from pybp.described import to_data
-from pybp.errors import DivergenceError, ModelFileError, NotCompiledError, unknown
+from pybp.errors import DivergenceError, NotCompiledError, unknown
 from pybp.graph import Node, topological
 from pybp.history import History
 from pybp.layers import Input, Layer
@@ -173,17 +173,22 @@ class Model:
     def _inputs(self, x: object, what: str = "x") -> np.ndarray:
         return data.as_rows(x, self._input.shape, what, self._input.layer)
 
-    def _source(self, x: object, what: str = "x") -> _core.Source:
-        return data.finite_source(data.not_empty(self._inputs(x, what), what), what)
+    def _source(self, array: np.ndarray, what: str = "x") -> _core.Source:
+        """Inputs bound and checked to be finite, also once they are scaled."""
+        limit = data.largest(self.dtype, self._input.attrs["scale"])
+        return data.finite_source(array, what, limit)
 
-    def _pair(self, x: object, y: object, kind: str = "") -> tuple[_core.Source, _core.Source]:
+    def _pair(
+        self, x: object, y: object, names: tuple[str, str] = ("x", "y")
+    ) -> tuple[_core.Source, _core.Source]:
         """Inputs and targets bound and checked, and of one length."""
         assert self._loss is not None
-        inputs = self._source(x, f"{kind}x")
-        targets = self._loss.targets(y, self._output, f"{kind}y")
-        if len(inputs.array) != len(targets.array):
+        array = data.not_empty(self._inputs(x, names[0]), names[0])
+        inputs = self._source(array, names[0])
+        targets = self._loss.targets(y, self._output, self.dtype, names[1])
+        if len(array) != len(targets.array):
             raise ValueError(
-                f"{kind}x has {len(inputs.array)} rows but {kind}y has {len(targets.array)}: "
+                f"{names[0]} has {len(array)} rows but {names[1]} has {len(targets.array)}: "
                 "every row needs its target"
             )
         return inputs, targets
@@ -241,7 +246,7 @@ class Model:
         store = self._require("predict")
         array = self._inputs(x)
         out = np.empty((len(array), *self._output.shape), store.dtype)
-        data.finite_source(array, "x")
+        self._source(array)
         self._map(self._forward_plan(), (array,), out)
         if not np.isfinite(out).all():
             row = int(np.argmin(np.isfinite(out.reshape(len(out), -1)).all(axis=1)))
@@ -301,6 +306,7 @@ class Model:
             ("predict", batch_size), lambda: Request(batch_size, output=self._output)
         )
         size = math.prod(self._input.shape)
+        limit = data.largest(self.dtype, self._input.attrs["scale"])
 
         def slow(bound: _core.Predictor, x: object) -> np.ndarray:
             array = data.as_array(x, "x")
@@ -314,7 +320,7 @@ class Model:
             bound.out[...] = self.predict(array)
             return bound.out
 
-        return _core.Predictor(lowered.plan, batch_size, self._output.shape, size, slow)
+        return _core.Predictor(lowered.plan, batch_size, self._output.shape, size, limit, slow)
 
     def evaluate(self, x: object, y: object) -> dict[str, float]:
         """Loss and metrics over a data set: {"loss": ..., "accuracy": ...}."""
@@ -378,7 +384,7 @@ class Model:
 
     def _activations(self, array: np.ndarray) -> dict[str, np.ndarray]:
         assert self._store is not None
-        source = data.finite_source(array, "x")
+        source = self._source(array)
         outputs = [node for _, _, node in self._named]
         lowered = lower(Request(len(array), keep=outputs), self._store)
         tensors = [lowered.value(node) for node in outputs]
@@ -458,29 +464,36 @@ class Model:
 
     def restore(self, state: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         """Become what `state` and `tensors` describe; checked before anything changes."""
+        optimizer = optim.get(state["optimizer"])
+        states = _core.optimizers()[optimizer.kernel()[0]]["states"]
+        self._check_tensors(tensors, state["dtype"], states)
         self.compile(
-            optim.get(state["optimizer"]),
+            optimizer,
             state["loss"],
             state["metrics"],
             state["dtype"],
             state["seed"],
         )
-        mine = self.tensors()
-        if mine.keys() != tensors.keys():
-            odd = sorted(mine.keys() ^ tensors.keys())
-            raise ModelFileError(f"tensors missing or not expected: {', '.join(odd)}")
-        for name, view in mine.items():
-            found = tensors[name]
-            if found.shape != view.shape or found.dtype != view.dtype:
-                raise ModelFileError(
-                    f"tensor {name} must be {view.dtype} {view.shape}, "
-                    f"found {found.dtype} {found.shape}"
-                )
-            if not np.isfinite(found).all():
-                raise ModelFileError(f"tensor {name} holds NaN or infinite values")
         self.progress = training.Cursor(**state["cursor"])
-        for name, view in mine.items():
+        for name, view in self.tensors().items():
             view[...] = tensors[name]
+
+    def _check_tensors(self, found: dict[str, np.ndarray], dtype: str, states: int) -> None:
+        """Are these the tensors of this model? Asked before any memory is taken for them."""
+        parameters = [p for node in topological([self._output]) for p in node.parameters]
+        suffixes = ["", *(f"@state{k}" for k in range(states))]
+        wanted = {p.name + suffix: p.shape for p in parameters for suffix in suffixes}
+        if wanted.keys() != found.keys():
+            odd = ", ".join(sorted(wanted.keys() ^ found.keys()))
+            raise ValueError(f"tensors that are missing, or do not belong to it: {odd}")
+        for name, tensor in found.items():
+            if tensor.shape != wanted[name] or tensor.dtype.name != dtype:
+                raise ValueError(
+                    f"tensor {name} is {tensor.dtype} {tensor.shape} instead of "
+                    f"{dtype} {wanted[name]}"
+                )
+            if not np.isfinite(tensor).all():
+                raise ValueError(f"tensor {name} holds NaN or infinite values")
 
 
 metric_name = metrics.get  # `metrics` is also an argument of compile
@@ -499,7 +512,8 @@ class Sequential(Model):
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        layers = list(layers)
+        if not isinstance(layers, Sequence) or isinstance(layers, str):
+            raise TypeError(f"Sequential takes a list of layers, got {layers!r}")
         for i, layer in enumerate(layers):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{i}] must be a layer such as bp.Dense(10), got {layer!r}")
@@ -510,6 +524,11 @@ class Sequential(Model):
         named: list[tuple[str, Layer, Node]] = []
         taken: set[str] = set()
         node: Node | None = None
+        if len({id(layer) for layer in layers}) < len(layers):
+            raise ValueError(
+                "the same layer object stands twice in the list; make a second one, since the layers "
+                "of a Sequential share no weights"
+            )
         for layer in layers:
             name = layer.name or _free_name(type(layer).__name__.lower(), layers, taken)
             if name in taken:

@@ -90,4 +90,6 @@ def get(given: object) -> Optimizer:
         if given.lower() not in KINDS:
             raise unknown("optimizer", given, KINDS)
         return KINDS[given.lower()]()
+    if isinstance(given, type) and issubclass(given, Optimizer):
+        raise TypeError(f"optimizer is the class {given.__name__}: make one, {given.__name__}()")
     raise TypeError(f"optimizer must be a pybp.optim object or a name, got {given!r}")

@@ -60,7 +60,7 @@ class OneCycle(Schedule):
         start_divisor: float = 25.0,
         final_divisor: float = 1e4,
     ) -> None:
-        self.peak = real(peak, "learning_rate", 0, open_low=True)
+        self.peak = real(peak, "OneCycle: peak", 0, open_low=True)
         self.steps = whole(steps, "OneCycle: steps", 2)
         self.warmup = real(warmup, "OneCycle: warmup", 0, 1, open_low=True, open_high=True)
         self.start_divisor = real(start_divisor, "OneCycle: start_divisor", 1)

@@ -35,7 +35,14 @@ class ParameterStore:
         for p in self.parameters.values():
             self._begin[p.name] = size
             size += -(-math.prod(p.shape) // step) * step
-        self.vector = aligned_zeros(size, self.dtype)
+        try:
+            self.vector = aligned_zeros(size, self.dtype)
+        except (MemoryError, ValueError):
+            largest = max(self.parameters.values(), key=lambda p: math.prod(p.shape))
+            raise MemoryError(
+                f"the parameters need {size * self.dtype.itemsize / 2**40:.3g} TiB, most of it for "
+                f"{largest.name} {largest.shape}: use smaller layers"
+            ) from None
         self.state: tuple[np.ndarray, ...] = ()
 
     def span(self, name: str) -> tuple[int, int]:
@@ -61,4 +68,7 @@ class ParameterStore:
         """Initial values, each parameter from a generator of its own."""
         for i, (name, p) in enumerate(self.parameters.items()):
             rng = np.random.default_rng([seed, i])
-            self.view(name)[...] = p.init(rng, p.shape)
+            values = p.init(rng, p.shape)
+            if not np.abs(values).max(initial=0.0) <= np.finfo(self.dtype).max:
+                raise ValueError(f"{p.init!r} gives values for {name} beyond what {self.dtype} holds")
+            self.view(name)[...] = values

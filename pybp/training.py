@@ -41,6 +41,8 @@ class Cursor:
     def __post_init__(self) -> None:
         for name in ("step", "epoch", "row"):
             whole(getattr(self, name), f"cursor: {name}", 0)
+        if not all(isinstance(value, float) for value in self.sums):
+            raise ValueError("cursor: sums must be numbers")
         if self.row and (len(self.plan) != 3 or self.row >= self.plan[0]):
             raise ValueError("cursor: a started epoch needs its plan")
 
@@ -99,7 +101,7 @@ def _validation(model: Model, given: object) -> tuple[Source, Source] | None:
         return None
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ValueError(f"validation_data must be a pair (x, y), got {type(given).__name__}")
-    return model._pair(*given, kind="validation ")
+    return model._pair(*given, names=("validation_data[0]", "validation_data[1]"))
 
 
 class _Trainer:
@@ -153,6 +155,22 @@ class _Trainer:
             raise self._divergence(run) from None
         finally:  # also when Ctrl-C comes in between: the cursor must tell where the model stands
             self._record(run, *started)
+        self._check_parameters(run)
+
+    def _check_parameters(self, run: Run) -> None:
+        """Did the last update overflow? There is no loss after it that would tell."""
+        store = self.model._store
+        assert store is not None
+        if _is_finite(store.vector):
+            return
+        name = next(name for name in store.parameters if not np.isfinite(store.view(name)).all())
+        raise DivergenceError(
+            f"training diverged at step {run.step - 1}: parameter {name} went non-finite in its "
+            "update; use a smaller learning rate and start from initialize() or a saved model",
+            name,
+            run.step - 1,
+            self.history.epochs - 1,
+        )
 
     def _record(self, run: Run, epochs_before: int, recorded_before: int) -> None:
         """Take over where the run stands: cursor and finished epochs. Doing it twice is harmless."""
@@ -191,6 +209,10 @@ class _Trainer:
             run.step,
             epoch,
         )
+
+
+def _is_finite(vector: np.ndarray) -> bool:
+    return Source(vector.reshape(1, -1)).check_finite() is None
 
 
 def _training_plan(model: Model, width: int, batch: int) -> Lowered:

@@ -3,6 +3,7 @@
  * Training is one parallel region: every thread walks the whole program and does its part of each
  * instruction; they meet between instructions that share work. With one thread nothing waits.
  */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -124,7 +125,7 @@ static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_
                      .cols = cols,
                      .row_stride = cols * size,
                      .col_stride = size};
-      if (pb_check_finite(&s, &col) < 0) continue;
+      if (pb_check_finite(&s, DBL_MAX, &col) < 0) continue;
       if (pass == 0) run->bad_param = i;
       else run->bad_instr = i;
       return;

@@ -1,4 +1,5 @@
 /* Reading users' arrays: is every value a number, is every label a class? */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -8,34 +9,34 @@ static const void *row_of(const pb_source *s, int64_t row) {
   return (const char *)s->data + row * s->row_stride;
 }
 
-/* Rows are scanned without a branch, so that the compiler vectorises; only a bad row is searched. */
-#define FINITE_ROW(T, name)                                                   \
-  static bool name(const T *x, int64_t n, int64_t stride) {                   \
+/* Rows are scanned without a branch, so that the compiler vectorises; only a bad row is searched.
+   A comparison with NaN is false. */
+#define BOUNDED_ROW(T, name, magnitude)                                       \
+  static bool name(const T *x, int64_t n, int64_t stride, T limit) {          \
     int bad = 0;                                                              \
     if (stride == sizeof(T))                                                  \
-      for (int64_t i = 0; i < n; i++) bad |= !(x[i] - x[i] == 0);             \
+      for (int64_t i = 0; i < n; i++) bad |= !(magnitude(x[i]) <= limit);     \
     else                                                                      \
-      for (int64_t i = 0; i < n; i++) {                                       \
-        T v = *(const T *)((const char *)x + i * stride);                     \
-        bad |= !(v - v == 0);                                                 \
-      }                                                                       \
+      for (int64_t i = 0; i < n; i++)                                         \
+        bad |= !(magnitude(*(const T *)((const char *)x + i * stride)) <= limit); \
     return !bad;                                                              \
   }
-FINITE_ROW(float, finite_f32)
-FINITE_ROW(double, finite_f64)
+BOUNDED_ROW(float, bounded_f32, fabsf)
+BOUNDED_ROW(double, bounded_f64, fabs)
 
-static bool finite_part(const pb_source *s, int64_t row, int64_t col, int64_t n) {
+static bool bounded(const pb_source *s, int64_t row, int64_t col, int64_t n, double limit) {
   const char *x = (const char *)row_of(s, row) + col * s->col_stride;
-  if (s->dtype == PB_F32) return finite_f32((const float *)x, n, s->col_stride);
-  return finite_f64((const double *)x, n, s->col_stride);
+  if (s->dtype == PB_F64) return bounded_f64((const double *)x, n, s->col_stride, limit);
+  float narrow = limit < FLT_MAX ? (float)limit : FLT_MAX;
+  return bounded_f32((const float *)x, n, s->col_stride, narrow);
 }
 
-int64_t pb_check_finite(const pb_source *s, int64_t *col) {
+int64_t pb_check_finite(const pb_source *s, double limit, int64_t *col) {
   if (s->dtype != PB_F32 && s->dtype != PB_F64) return -1;
   for (int64_t r = 0; r < s->rows; r++) {
-    if (finite_part(s, r, 0, s->cols)) continue;
+    if (bounded(s, r, 0, s->cols, limit)) continue;
     int64_t c = 0;
-    while (finite_part(s, r, c, 1)) c++;
+    while (bounded(s, r, c, 1, limit)) c++;
     *col = c;
     return r;
   }

@@ -15,19 +15,24 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   return r->out.batched;
 }
 
-#define GATHER(T)                                                              \
+/* `wide` is what the product is taken in: double for double, whose value may leave a float's range
+   before it is scaled. */
+#define GATHER_AS(T, wide)                                                     \
   if (s->col_stride == sizeof(T)) {                                            \
     const T *x = row;                                                          \
-    for (int64_t j = 0; j < s->cols; j++) y[j] = (real)x[j] * scale;           \
+    for (int64_t j = 0; j < s->cols; j++) y[j] = (real)((wide)x[j] * (wide)scale); \
   } else                                                                       \
-    for (int64_t j = 0; j < s->cols; j++)                                      \
-      y[j] = (real) * (const T *)((const char *)row + j * s->col_stride) * scale; \
+    for (int64_t j = 0; j < s->cols; j++) {                                    \
+      T x = *(const T *)((const char *)row + j * s->col_stride);               \
+      y[j] = (real)((wide)x * (wide)scale);                                    \
+    }                                                                          \
   break
+#define GATHER(T) GATHER_AS(T, real)
 
-static void gather_row(const pb_source *s, const void *row, real scale, real *y) {
+static void gather_row(const pb_source *s, const void *row, double scale, real *y) {
   switch (s->dtype) {
     case PB_F32: GATHER(float);
-    case PB_F64: GATHER(double);
+    case PB_F64: GATHER_AS(double, double);
     case PB_U8: GATHER(uint8_t);
     case PB_I8: GATHER(int8_t);
     case PB_U16: GATHER(uint16_t);
@@ -42,7 +47,8 @@ static void gather_row(const pb_source *s, const void *row, real scale, real *y)
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
   const pb_source *s = &lane->source[k->attr[SOURCE].i];
-  real *y = lane->ptr[k->out], scale = (real)k->attr[SCALE].f;
+  real *y = lane->ptr[k->out];
+  double scale = k->attr[SCALE].f;
   int64_t begin, end;
   share(lane, lane->n, 1, &begin, &end);
   for (int64_t n = begin; n < end; n++) {

@@ -57,8 +57,10 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     real *dz = (real *)lane->ptr[k->din[0]] + n * r.c, mass = 0;
     bool add = k->add[0];
     if (is_label(r)) {
+      int64_t label = class_of(r);
+      real wrong = label < 0 ? 0 : (p[label] - 1) * scale + (add ? dz[label] : 0);
       for (int64_t i = 0; i < r.c; i++) dz[i] = p[i] * scale + (add ? dz[i] : 0);
-      if (class_of(r) >= 0) dz[class_of(r)] -= scale;
+      if (label >= 0) dz[label] = wrong;
       continue;
     }
     for (int64_t i = 0; i < r.c; i++) mass += r.t[i];

@@ -7,6 +7,9 @@ from pybp.errors import unknown
 from pybp.graph import ACTIVATIONS, Node
 
 
+LARGEST = 2**31 - 1  # of one dimension: BLAS libraries count in 32 bits
+
+
 class Layer(Described):
     """Base of all layers. A layer keeps its arguments and nothing else: `build` adds its nodes to a
     graph under the name that the model gives it, so one layer object may stand in many models."""

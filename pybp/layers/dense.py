@@ -5,7 +5,7 @@ from __future__ import annotations
 from pybp import init
 from pybp.checks import boolean, whole
 from pybp.graph import Node, Parameter
-from pybp.layers.base import Layer, activate, activation_name
+from pybp.layers.base import LARGEST, Layer, activate, activation_name
 
 
 class Dense(Layer):
@@ -32,7 +32,7 @@ class Dense(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        self.units = whole(units, "Dense: units")
+        self.units = whole(units, "Dense: units", most=LARGEST)
         self.activation = activation_name(activation, "Dense")
         self.use_bias = boolean(use_bias, "Dense: use_bias")
         if weight_init is None:

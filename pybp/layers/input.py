@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybp.checks import real, whole
 from pybp.graph import Node
-from pybp.layers.base import Layer
+from pybp.layers.base import LARGEST, Layer
 
 
 class Input(Layer):
@@ -27,8 +27,10 @@ class Input(Layer):
         dims = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
         if not dims:
             raise ValueError("Input: shape must have at least one dimension, got ()")
-        self.shape = tuple(whole(size, "Input: shape") for size in dims)
-        self.scale = real(scale, "Input: scale")
+        self.shape = tuple(whole(size, "Input: shape", most=LARGEST) for size in dims)
+        self.scale = real(scale, "Input: scale", -1e30, 1e30)
+        if abs(self.scale) < 1e-30:
+            raise ValueError(f"Input: scale must not be 0, which would hide all inputs; got {scale!r}")
 
     def build(self, x: Node | None, name: str) -> Node:
         if x is not None:

@@ -1,0 +1,49 @@
+"""`pybp info`: what a model file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pybp as bp
+from pybp.cli import screen
+from pybp.cli.problem import class_names, feature_names
+
+_MOST_NAMES = 12
+
+
+def run(path: Path) -> None:
+    """Layers, how the model was compiled, where its training stands, and its metadata."""
+    model = bp.load(path)
+    model.summary()
+    state, cursor = model.state(), model.progress
+    optimizer = dict(state["optimizer"])
+    rate = optimizer.pop("learning_rate")
+    rows = [
+        ("file", f"{path}, {path.stat().st_size:,} bytes"),
+        ("optimizer", _call(optimizer)),
+        ("learning rate", _call(rate) if isinstance(rate, dict) else f"{rate:g}"),
+        ("loss", str(state["loss"])),
+        ("metrics", ", ".join(state["metrics"]) or "none"),
+        ("precision", str(state["dtype"])),
+        ("seed", str(state["seed"])),
+        ("optimizer state", f"{cursor.step:,} steps, {cursor.epoch:,} epochs"),
+    ]
+    names = {"class_names": class_names, "feature_names": feature_names}
+    for key, value in sorted(model.metadata.items()):
+        known = names[key](model.metadata) if key in names else None
+        rows.append((key.replace("_", " "), value if known is None else _listed(known)))
+    console = screen.out()
+    console.print()
+    console.print(screen.facts(rows))
+
+
+def _call(described: dict[str, object]) -> str:
+    """Plain data of an optimiser or a schedule, as a call: "adam(eps=1e-08)"."""
+    arguments = dict(described)
+    kind = arguments.pop("kind")
+    return f"{kind}({', '.join(f'{name}={value}' for name, value in arguments.items())})"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
