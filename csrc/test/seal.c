@@ -91,7 +91,8 @@ static const char *break_instr(const net_plan *n, pb_plan *p, int i) {
     case 22: return loss->out = n->logits, "a loss that is no double";
     case 23: return p->tensor[n->x].offset = p->tensor[dense->out].offset, "an output on its input";
     case 24:
-      return p->tensor[n->x].offset = p->tensor[dense->out].offset + 64, "an output half on its input";
+      return p->tensor[n->x].offset = p->tensor[dense->out].offset + 64,
+             "an output half on its input";
     default: return NULL;
   }
 }

@@ -49,22 +49,27 @@ static void put(const array *a, int64_t row, int64_t col, double v) {
   }
 }
 
-/* The item as the table's real: one rounding, from whatever type it has. */
-static double get(const pb_table *t, const array *a, int64_t row, int64_t col) {
+/* The item times `scale` as the table's real: doubles are rounded once, after the product, and all
+   other types become reals first. */
+static double get(const pb_table *t, const array *a, int64_t row, int64_t col, double scale) {
   const void *x = item(a, row, col);
   bool f64 = t->real_size == 8;
+  double v = 0;
   switch (a->s.dtype) {
-    case PB_F32: return *(const float *)x;
-    case PB_F64: return as_real(t, *(const double *)x);
-    case PB_U8: return *(const uint8_t *)x;
-    case PB_I8: return *(const int8_t *)x;
-    case PB_U16: return *(const uint16_t *)x;
-    case PB_I16: return *(const int16_t *)x;
-    case PB_U32: return as_real(t, *(const uint32_t *)x);
-    case PB_I32: return as_real(t, *(const int32_t *)x);
-    case PB_U64: return f64 ? (double)*(const uint64_t *)x : (double)(float)*(const uint64_t *)x;
-    default: return f64 ? (double)*(const int64_t *)x : (double)(float)*(const int64_t *)x;
+    case PB_F32: v = *(const float *)x; break;
+    case PB_F64: return as_real(t, *(const double *)x * scale);
+    case PB_U8: v = *(const uint8_t *)x; break;
+    case PB_I8: v = *(const int8_t *)x; break;
+    case PB_U16: v = *(const uint16_t *)x; break;
+    case PB_I16: v = *(const int16_t *)x; break;
+    case PB_U32: v = *(const uint32_t *)x; break;
+    case PB_I32: v = *(const int32_t *)x; break;
+    case PB_U64:
+      v = f64 ? (double)*(const uint64_t *)x : (double)(float)*(const uint64_t *)x;
+      break;
+    default: v = f64 ? (double)*(const int64_t *)x : (double)(float)*(const int64_t *)x;
   }
+  return as_real(t, as_real(t, v) * as_real(t, scale));
 }
 
 static void fill(const array *a, rng *r) {
@@ -117,8 +122,8 @@ static void check_array(const pb_table *t, rng *r, const array *a, double scale)
     void *y = exact_alloc(n * a->s.cols * t->real_size);
     gather(&m, a, shuffled ? index : NULL, first, n, 1 + (int)rng_below(r, 3), y);
     for (int64_t i = 0; i < n * a->s.cols; i++) {
-      double x = get(t, a, shuffled ? index[i / a->s.cols] : first + i / a->s.cols, i % a->s.cols);
-      double wanted = as_real(t, x * as_real(t, scale));
+      int64_t row = shuffled ? index[i / a->s.cols] : first + i / a->s.cols;
+      double wanted = get(t, a, row, i % a->s.cols, scale);
       if (!CHECK(get_real(t, y, i) == wanted, "type %d, strides %d %d: %.17g, wanted %.17g",
                  (int)a->s.dtype, (int)a->s.row_stride, (int)a->s.col_stride, get_real(t, y, i),
                  wanted))
@@ -141,11 +146,11 @@ void check_feed(const pb_table *t) {
 
 /* --- checks of values ----------------------------------------------------------------------------- */
 
-/* The first item that is no finite number, in the order of rows. */
-static int64_t first_bad(const array *a, int64_t *col) {
+/* The first item that is NaN or beyond +-limit, in the order of rows. */
+static int64_t first_bad(const array *a, double limit, int64_t *col) {
   for (int64_t i = 0; i < a->s.rows; i++)
     for (int64_t j = 0; j < a->s.cols; j++)
-      if (!isfinite(get(table_at(1), a, i, j))) {
+      if (!(fabs(get(table_at(1), a, i, j, 1)) <= limit)) {
         *col = j;
         return i;
       }
@@ -159,10 +164,13 @@ static void finite_values(void) {
     pb_dtype type = (pb_dtype)(i % PB_DTYPES);
     array a = random_array(&r, type, 1 + rng_below(&r, 20), 1 + rng_below(&r, 40));
     int64_t col = -7, wanted_col = -7;
-    CHECK(pb_check_finite(&a.s, DBL_MAX, &col) == -1, "type %d: found what is not there", (int)type);
+    CHECK(pb_check_finite(&a.s, DBL_MAX, &col) == -1, "type %d: found what is not there",
+          (int)type);
     for (int64_t k = rng_below(&r, 3); k >= 0 && type <= PB_F64; k--)
       put(&a, rng_below(&r, a.s.rows), rng_below(&r, a.s.cols), bad[rng_below(&r, 3)]);
-    int64_t wanted = first_bad(&a, &wanted_col), found = pb_check_finite(&a.s, DBL_MAX, &col);
+    double limit = i / PB_DTYPES % 2 ? 9.5 : DBL_MAX; /* the numbers lie in [-10, 10) */
+    int64_t wanted = type <= PB_F64 ? first_bad(&a, limit, &wanted_col) : -1;
+    int64_t found = pb_check_finite(&a.s, limit, &col);
     CHECK(found == wanted && col == wanted_col, "type %d: row %d column %d, wanted %d %d",
           (int)type, (int)found, (int)col, (int)wanted, (int)wanted_col);
     exact_free(a.memory);
