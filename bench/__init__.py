@@ -1,0 +1,1 @@
+"""Benchmarks of pybp and its peers: ``python -m bench --help``."""
