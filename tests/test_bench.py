@@ -1,0 +1,171 @@
+"""The benchmark itself: that it measures, that its peers do the same work, that it writes."""
+
+import dataclasses
+import doctest
+import gzip
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.skipif(not (ROOT / "bench").is_dir(), reason="installed without bench/")
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Import a module of the benchmark, which is no part of the installed package."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
+    return lambda name: importlib.import_module(f"bench.{name}")
+
+
+def command(*words):
+    """Run ``python -m bench`` and return the finished process."""
+    # The parent's pybp must be the workers' too, wherever it was imported from.
+    path = os.pathsep.join(p for p in sys.path if p)
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A quick run of two workloads: the finished process and the path of its JSON."""
+    path = tmp_path_factory.mktemp("bench") / "results.json"
+    words = ("--quick", "--workloads", "T1,T8a", "--peers", "numpy,pybp,pybp_predictor")
+    return command(*words, "--json", path), path
+
+
+def test_quick_run_measures_every_peer(results):
+    done, path = results
+    assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert report["settings"]["quick"] and report["machine"]["cores"] >= 1
+    training, prediction = report["entries"]
+    assert set(training["peers"]) == {"numpy", "pybp"}
+    assert set(prediction["peers"]) == {"numpy", "pybp", "pybp_predictor"}
+    for entry in report["entries"]:
+        assert entry["gflops"] > 0 and entry["flops"] > 0
+        assert not entry["failed"] and not entry["skipped"]
+        for peer in entry["peers"].values():
+            assert len(peer["wall"]) == len(peer["cpu"]) == report["settings"]["rounds"]
+            assert min(peer["wall"]) > 0 and peer["version"]
+    assert "best peer / pybp" in done.stdout
+
+
+def test_peers_do_the_same_work(results):
+    training = json.loads(results[1].read_text(encoding="utf-8"))["entries"][0]
+    ours, numpy = (training["peers"][name] for name in ("pybp", "numpy"))
+    assert ours["loss_start"] == pytest.approx(numpy["loss_start"], rel=1e-6)
+    assert ours["loss_first"] == pytest.approx(numpy["loss_first"], rel=0.2)
+    assert ours["loss_end"] < ours["loss_first"] < ours["loss_start"]
+
+
+def test_table_goes_between_the_markers(results, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n")
+    for _ in range(2):  # the second time changes nothing
+        done = command("table", results[1], "--write", "--readme", readme)
+        assert done.returncode == 0, done.stderr
+        text = readme.read_text(encoding="utf-8")
+        assert text.startswith("before\n<!-- bench:begin -->\n| workload | threads | pybp |")
+        assert text.endswith("\n<!-- bench:end -->\nafter\n")
+        assert "old" not in text and "A quick run: not for comparison." in text
+        assert text.count("| 4-10-3 tanh, batch 16, SGD, 150 rows, per epoch | 1 |") == 1
+        prediction = next(r for r in text.splitlines() if r.startswith("| predict 4-10-3"))
+        assert prediction.count(" / ") == 2  # both of our set-ups: times and ratios
+
+
+def test_table_refuses_a_readme_without_markers(bench, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing here")
+    with pytest.raises(ValueError, match="bench:begin"):
+        bench("report").write(readme, "table")
+    assert readme.read_text() == "nothing here"
+
+
+def test_ratios_compare_medians_with_the_best_peer(bench):
+    report = bench("report")
+    walls = {"pybp": [2.0, 1.0, 9.0], "numpy": [8.0, 8.0, 1.0], "jax_scan": [5.0, 5.0, 5.0]}
+    entry = {
+        "threads": 1,
+        "flops": 3e9,
+        "gflops": 10.0,
+        "peers": {name: {"wall": wall, "cpu": [1.0]} for name, wall in walls.items()},
+    }
+    assert list(report.times(entry).items()) == [("pybp", 2.0), ("jax_scan", 5.0), ("numpy", 8.0)]
+    assert report.ratios(entry) == {"pybp": 2.5}
+    assert report.ratios(entry, "cpu") == {"pybp": 1.0}
+    assert report.limit(entry) == pytest.approx(0.3)
+
+
+def test_a_missing_peer_is_skipped_with_the_reason(bench, monkeypatch):
+    peers, workload = bench("peers"), bench("workloads").WORKLOADS["T1"]
+    monkeypatch.setitem(sys.modules, "jax", None)
+    monkeypatch.delitem(sys.modules, "bench.peers.jax_peer", raising=False)
+    with pytest.raises(peers.UnavailableError, match=r"not installed .*jax"):
+        peers.load("jax_scan", workload)
+
+
+def test_unknown_workload_names_the_known_ones():
+    done = command("--workloads", "T99")
+    assert done.returncode == 2 and "'T99' is none of T1, T1b" in done.stderr
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_idx_files(bench, tmp_path, packed):
+    images, labels = np.arange(2 * 28 * 28, dtype=np.uint8), np.array([7, 2], np.uint8)
+    for name, head, body in (
+        ("train-images-idx3-ubyte", [2, 28, 28], images),
+        ("train-labels-idx1-ubyte", [2], labels),
+    ):
+        raw = bytes([0, 0, 8, len(head)]) + np.array(head, ">i4").tobytes() + body.tobytes()
+        (tmp_path / "mnist").mkdir(exist_ok=True)
+        path = tmp_path / "mnist" / (name + ".gz" * packed)
+        path.write_bytes(gzip.compress(raw) if packed else raw)
+    x, y = bench("data").mnist(tmp_path)
+    np.testing.assert_allclose(x, images.reshape(2, 784) / 255, rtol=1e-6)
+    assert x.dtype == np.float32 and y.tolist() == [7, 2]
+    assert bench("data").mnist(tmp_path, "test") is None
+
+
+@pytest.mark.parametrize("key", ["T1", "T1b", "T2b", "T2d"])
+def test_hand_written_numpy_follows_the_gradient(bench, key):
+    workloads, data, reference = bench("workloads"), bench("data"), bench("reference")
+    trainer = bench("peers.numpy_peer").Trainer
+    # One full-batch SGD step in float64 must be the central difference of the reference's loss.
+    known = workloads.WORKLOADS[key]
+    workload = dataclasses.replace(
+        known, rows=4, batch=4, optimizer="sgd", learning_rate=1.0, dtype="float64"
+    )
+    x, y, _ = data.load(workload)
+    weights = data.starting_weights(workload, seed=3)
+    peer = trainer(workload, x, y, 1, 0)
+    peer.set_weights(weights)
+    peer.train(1)
+    for k in range(len(weights)):
+        w, step = weights[k][0], weights[k][0] - peer.get_weights()[k][0]
+        at = np.unravel_index(np.argmax(abs(step)), step.shape)
+        value, losses = w[at], []
+        for shift in (1e-6, -1e-6):
+            w[at] = value + shift
+            losses.append(reference.loss(workload, weights, x, y))
+        w[at] = value
+        assert step[at] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "peers", "report", "workloads"])
+def test_examples_in_docstrings(bench, name):
+    tested = doctest.testmod(bench(name))
+    assert tested.attempted and not tested.failed
