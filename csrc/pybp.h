@@ -19,19 +19,24 @@
 
 enum {
   PB_MAX_DIMS = 6,
-  PB_MAX_IN = 4,     /* inputs of an op, parameters included */
-  PB_MAX_ATTR = 8,   /* attributes of an op */
-  PB_MAX_SOURCE = 8, /* user arrays bound to a plan: inputs, targets */
+  PB_MAX_IN = 4,      /* inputs of an op, parameters included */
+  PB_MAX_ATTR = 8,    /* attributes of an op */
+  PB_MAX_SOURCE = 8,  /* user arrays bound to a plan: inputs, targets */
   PB_MAX_RESULT = 16, /* losses and metrics of a plan */
-  PB_MAX_STATE = 4,  /* state vectors of an optimiser, each as long as the parameters */
-  PB_MAX_COEF = 8,   /* numbers that an optimiser derives once a step */
+  PB_MAX_STATE = 4,   /* state vectors of an optimiser, each as long as the parameters */
+  PB_MAX_COEF = 8,    /* numbers that an optimiser derives once a step */
   PB_MAX_THREADS = 64,
   PB_ALIGN = 64, /* every tensor starts on a cache line */
   PB_ERROR_LEN = 256
 };
 
 typedef enum {
-  PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED, PB_INTERRUPTED
+  PB_OK,
+  PB_NO_MEMORY,
+  PB_BAD_PLAN,
+  PB_BAD_CALL,
+  PB_DIVERGED,
+  PB_INTERRUPTED
 } pb_status;
 
 /* Where a tensor lives. Parameters, gradients and optimiser state are vectors owned by the caller;
@@ -40,20 +45,20 @@ typedef enum { PB_PARAM, PB_GRAD, PB_ACT } pb_arena;
 
 typedef enum {
   PB_FORWARD,
-  PB_DELTA,         /* turn dy of a fused activation into the error signal dz, in place */
-  PB_BACKWARD_IN,   /* gradients of the inputs: before the parameters', which may update them */
-  PB_BACKWARD_PARAM /* gradients of the parameters */,
-  PB_UPDATE /* optimiser step over a range of the parameter vector */
+  PB_DELTA,          /* turn dy of a fused activation into the error signal dz, in place */
+  PB_BACKWARD_IN,    /* gradients of the inputs: before the parameters', which may update them */
+  PB_BACKWARD_PARAM, /* gradients of the parameters */
+  PB_UPDATE          /* optimiser step over a range of the parameter vector */
 } pb_phase;
 
-enum { /* pb_op.flags */
-       PB_USES_X = 1,     /* backward reads the inputs */
-       PB_USES_Y = 2,     /* backward reads the output */
+enum {                     /* pb_op.flags */
+       PB_USES_X = 1,      /* backward reads the inputs */
+       PB_USES_Y = 2,      /* backward reads the output */
        PB_ELEMENTWISE = 4, /* has map and chain: can be fused into its producer */
-       PB_PER_ROW = 8,    /* output is one double per row: a loss or a metric */
-       PB_RANDOM = 16,    /* draws random numbers in training */
-       PB_FUSES = 32,     /* can apply an elementwise op to its output */
-       PB_SOURCE = 64     /* reads a user array */
+       PB_PER_ROW = 8,     /* output is one double per row: a loss or a metric */
+       PB_RANDOM = 16,     /* draws random numbers in training */
+       PB_FUSES = 32,      /* can apply an elementwise op to its output */
+       PB_SOURCE = 64      /* reads a user array */
 };
 
 typedef struct {
@@ -70,15 +75,25 @@ typedef union {
 /* What an op's shape rule says of one use of it. Sizes are in elements. */
 typedef struct {
   pb_shape out;
-  int64_t saved_row;    /* forward saves this much per row for backward */
-  int64_t scratch;      /* per thread, whatever N is */
-  int64_t flops;        /* arithmetic per row, forward */
+  int64_t saved_row;        /* forward saves this much per row for backward */
+  int64_t scratch;          /* per thread, whatever N is */
+  int64_t flops;            /* arithmetic per row, forward */
   char error[PB_ERROR_LEN]; /* set when the rule refuses */
 } pb_inferred;
 
 /* One array of the user's, read row by row through its strides; never copied whole. */
 typedef enum {
-  PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64, PB_DTYPES
+  PB_F32,
+  PB_F64,
+  PB_U8,
+  PB_I8,
+  PB_U16,
+  PB_I16,
+  PB_U32,
+  PB_I32,
+  PB_U64,
+  PB_I64,
+  PB_DTYPES
 } pb_dtype;
 
 typedef struct {
@@ -97,7 +112,7 @@ typedef void pb_kernel(const pb_instr *, const pb_lane *);
 /* An op: one row of the table, made by one file of csrc/ops. */
 typedef struct pb_op {
   const char *name;
-  const char *attrs;      /* "rate:float axis:int": names and types, in the order of pb_instr.attr */
+  const char *attrs; /* "rate:float axis:int": names and types, in the order of pb_instr.attr */
   int32_t min_in, max_in; /* inputs, parameters included */
   int32_t params;         /* how many of the trailing inputs are parameters at most */
   int32_t flags;
@@ -147,9 +162,9 @@ struct pb_instr {
   bool fused_update;   /* backward_param hands its gradient to the optimiser, tile by tile */
   bool serial;         /* set by seal: too little work to share between threads */
   pb_attr attr[PB_MAX_ATTR];
-  const pb_op *activation;    /* fused elementwise op, or NULL */
-  int64_t begin, end;         /* PB_UPDATE: range of the parameter vector, in elements */
-  int64_t flops;              /* per row, set by seal */
+  const pb_op *activation; /* fused elementwise op, or NULL */
+  int64_t begin, end;      /* PB_UPDATE: range of the parameter vector, in elements */
+  int64_t flops;           /* per row, set by seal */
 };
 
 typedef struct pb_workspace pb_workspace; /* activations and scratch of one run */
@@ -169,14 +184,14 @@ typedef struct {
   int64_t rate_stride, rate_origin;
   double seconds; /* come back after about this long */
   pb_poll *poll;
-  int64_t epoch;  /* cursor: epochs finished in this run */
+  int64_t epoch;        /* cursor: epochs finished in this run */
   int64_t epoch_origin; /* epochs finished before this run: permutations follow epoch + origin */
-  int64_t row;    /* cursor: rows of the current epoch that are done */
-  int64_t step;   /* optimiser steps ever done */
+  int64_t row;          /* cursor: rows of the current epoch that are done */
+  int64_t step;         /* optimiser steps ever done */
   double sums[PB_MAX_RESULT]; /* results of the current epoch so far, summed over rows */
-  double *results; /* [epochs][nresults]: sums over the rows of each finished epoch */
-  int32_t bad_instr; /* PB_DIVERGED: first instruction whose output is not finite, or -1 */
-  int32_t bad_param; /* ... or the first parameter tensor that is not finite, or -1 */
+  double *results;            /* [epochs][nresults]: sums over the rows of each finished epoch */
+  int32_t bad_instr;          /* PB_DIVERGED: first instruction whose output is not finite, or -1 */
+  int32_t bad_param;          /* ... or the first parameter tensor that is not finite, or -1 */
 } pb_run;
 
 /* What kernels see: one thread's view of the batch at hand. */
@@ -199,7 +214,7 @@ struct pb_plan {
   const pb_table *table;
   const pb_optim *optim;
   pb_attr optim_attr[PB_MAX_ATTR];
-  int64_t capacity; /* largest N */
+  int64_t capacity;                  /* largest N */
   int32_t ntensor, ninstr, nforward; /* forward instructions come first */
   pb_tensor *tensor;
   pb_instr *instr;
@@ -207,11 +222,11 @@ struct pb_plan {
   int64_t act_bytes, scratch_bytes;
   void *param, *grad, *state[PB_MAX_STATE]; /* the caller's vectors */
   int64_t nparam;                           /* elements in each */
-  int32_t output, input;                    /* tensors of pb_map; input -1 when it must be gathered */
+  int32_t output, input; /* tensors of pb_map; input -1 when it must be gathered */
   int32_t nsource;
   bool sealed;
   int32_t threads; /* as many as the largest instruction can feed, set by seal */
-  void *cache; /* workspaces kept for reuse */
+  void *cache;     /* workspaces kept for reuse */
   char error[PB_ERROR_LEN];
 };
 
@@ -236,8 +251,8 @@ pb_status pb_train(pb_plan *, pb_run *);
 /* Forward (and, when the plan has backward instructions, backward) over rows [0, n), n <= capacity,
    in a workspace that stays the caller's until pb_workspace_release: read tensors with
    pb_workspace_tensor. A training pass draws the random numbers of `step`. */
-pb_status pb_once(pb_plan *, const pb_source *, int64_t n, bool training, uint64_t seed, int64_t step,
-                  pb_poll *, pb_workspace **);
+pb_status pb_once(pb_plan *, const pb_source *, int64_t n, bool training, uint64_t seed,
+                  int64_t step, pb_poll *, pb_workspace **);
 void *pb_workspace_tensor(const pb_workspace *, int32_t tensor);
 void pb_workspace_release(pb_plan *, pb_workspace *);
 

@@ -1,23 +1,29 @@
 """pybp: neural networks on the CPU, a whole training epoch per native call.
 
-    import pybp as bp
+import pybp as bp
 
-    model = bp.Sequential([bp.Input(784, scale=1 / 255), bp.Dense(128, activation="relu"),
-                           bp.Dense(10, activation="softmax")])
-    model.compile(optimizer=bp.optim.Adam(1e-3), loss="cross_entropy", metrics=["accuracy"])
-    model.fit(x, y, epochs=5)
-    model.predict(x_test)
+model = bp.Sequential([bp.Input(784, scale=1 / 255), bp.Dense(128, activation="relu"),
+                       bp.Dense(10, activation="softmax")])
+model.compile(optimizer=bp.optim.Adam(1e-3), loss="cross_entropy", metrics=["accuracy"])
+model.fit(x, y, epochs=5)
+model.predict(x_test)
 """
 
 from importlib import import_module
 
-from pybp import _load  # noqa: F401, I001  first: it loads the native part
-from pybp import errors, init, optim, schedules
+from pybp import (
+    _load,  # noqa: F401  first: it loads the native part
+    errors,
+    init,
+    optim,
+    schedules,
+)
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config
 from pybp.io import load
 from pybp.layers import Activation, Dense, Dropout, Input, Layer
-from pybp.model import Model, Sequential
+from pybp.model import Model
+from pybp.sequential import Sequential
 
 _LAZY = {"datasets", "plots", "testing"}
 

@@ -145,7 +145,7 @@ cdef extern from "pybp.h" nogil:
     void pb_permutation(uint64_t, int64_t, int64_t, int64_t *)
 
 
-# --- the tables ------------------------------------------------------------------------------------
+# --- the tables ----------------------------------------------------------------------------------
 
 cdef const pb_table *table(int bits) except NULL:
     cdef const pb_table *t = pb_table_for(bits)
@@ -223,8 +223,8 @@ cdef int fill_shape(pb_shape *out, tuple dims, bint batched) except -1:
 
 
 def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
-    """What an op's shape rule says: (shape, batched, saved per row, flops per row), or None when the
-    inputs, a list of (shape, batched), do not suit it. `out` is the shape of an op that has no
+    """What an op's shape rule says: (shape, batched, saved per row, flops per row), or None when
+    the inputs, a list of (shape, batched), do not suit it. `out` is the shape of an op that has no
     inputs to infer it from."""
     cdef const pb_op *row = pb_find_op(table(bits), op.encode())
     cdef pb_attr attr[8]
@@ -245,7 +245,7 @@ def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
     return tuple(r.out.dim[i] for i in range(r.out.ndim)), bool(r.out.batched), r.saved_row, r.flops
 
 
-# --- sources ---------------------------------------------------------------------------------------
+# --- sources -------------------------------------------------------------------------------------
 
 cdef dict DTYPE_CODES = {
     np.dtype(np.float32): PB_F32, np.dtype(np.float64): PB_F64,
@@ -295,7 +295,7 @@ cdef bint ctrl_c() noexcept with gil:
     return PyErr_CheckSignals() < 0
 
 
-# --- plans -----------------------------------------------------------------------------------------
+# --- plans ---------------------------------------------------------------------------------------
 
 cdef class Plan:
     """A sealed plan. `tensors` and `instrs` are lists of the records that pybp.lower emits."""
@@ -306,7 +306,7 @@ cdef class Plan:
 
     def __cinit__(self, int bits, int64_t capacity, list tensors, list instrs, int nforward,
                   int64_t act_bytes, param, grad=None, tuple state=(), optimizer=None,
-                  tuple results=(), int output=-1, int input=-1, int sources=1):
+                  tuple results=(), int output=-1, int source_tensor=-1, int sources=1):
         cdef const pb_table *t = table(bits)
         self.dtype = np.dtype(np.float32 if bits == 32 else np.float64)
         self.c = pb_plan_new(t, capacity)
@@ -329,7 +329,7 @@ cdef class Plan:
         for i, record in enumerate(instrs):
             self.add_instr(t, &self.c.instr[i], record)
         self.c.nforward, self.c.act_bytes = nforward, act_bytes
-        self.c.output, self.c.input, self.c.nsource = output, input, sources
+        self.c.output, self.c.input, self.c.nsource = output, source_tensor, sources
         self.c.nresult = len(results)
         for k, tensor in enumerate(results):
             self.c.result[k] = tensor
@@ -438,7 +438,8 @@ cdef class Plan:
                 raise ValueError("the output array does not fit the plan")
             to = cnp.PyArray_DATA(out)
         if sums is not None:
-            if sums.dtype != np.float64 or not sums.flags.c_contiguous or sums.size != self.c.nresult:
+            if (sums.dtype != np.float64 or not sums.flags.c_contiguous or
+                    sums.size != self.c.nresult):
                 raise ValueError("the array of sums does not fit the plan")
             totals = <double *> cnp.PyArray_DATA(sums)
         with nogil:
@@ -581,7 +582,7 @@ cdef class Predictor:
         return self.out
 
 
-# --- settings --------------------------------------------------------------------------------------
+# --- settings ------------------------------------------------------------------------------------
 
 def set_num_threads(int n):
     pb_set_threads(n)

@@ -1,5 +1,5 @@
-"""Loads the border. OpenBLAS starts threads of its own when it is loaded unless the environment says
-otherwise; ours is only ever called from one thread at a time, so none are needed."""
+"""Loads the border. OpenBLAS starts threads of its own when it is loaded unless the environment
+says otherwise; ours shares work between threads itself and needs none of them."""
 
 import os
 

@@ -17,11 +17,12 @@ def whole(value: object, what: str, least: int = 1, most: int = 2**62) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{what} must be a whole number, got {value!r}")
+    value = int(value)
     if value < least:
         raise ValueError(f"{what} must be at least {least}, got {value}")
     if value > most:
         raise ValueError(f"{what} must be at most {most}, got {value}")
-    return int(value)
+    return value
 
 
 def real(

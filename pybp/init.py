@@ -1,8 +1,8 @@
 """Initialisers: how parameters are drawn before training.
 
-Each is an object that is called with a NumPy generator and a shape [fan_out, fan_in] (or [units] for
-a bias) and returns float64 values; the model draws every parameter from a generator of its own, so
-that adding a layer does not change the others' weights.
+Each is an object that is called with a NumPy generator and a shape [fan_out, fan_in] (or [units]
+for a bias) and returns float64 values; the model draws every parameter from a generator of its own,
+so that adding a layer does not change the others' weights.
 """
 
 from __future__ import annotations

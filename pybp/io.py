@@ -77,8 +77,8 @@ def load(path: str | PathLike) -> Model:
         raise
     except Exception as error:  # whatever a forged description leads to
         raise ModelFileError(
-            f"cannot load {path}: {error}. The file is damaged or no pybp model: save the model again "
-            "or restore a backup"
+            f"cannot load {path}: {error}. The file is damaged or no pybp model: save the model "
+            "again or restore a backup"
         ) from error
 
 
@@ -120,11 +120,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _build(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
-    from pybp.model import Sequential
+    from pybp.sequential import Sequential
 
-    model = Sequential(
-        [from_data(layers.KINDS, data, "layer") for data in description["layers"]]
-    )
+    model = Sequential([from_data(layers.KINDS, data, "layer") for data in description["layers"]])
     model.metadata.update(description["metadata"])
     model.restore(description, tensors)
     return model

@@ -1,7 +1,7 @@
 """Losses: the node that each adds behind a model's output, and the targets that it takes.
 
-Cross-entropies are computed from logits. A loss whose model ends in softmax (or sigmoid) is attached
-to that activation's input, so both forms of the model train identically.
+Cross-entropies are computed from logits. A loss whose model ends in softmax (or sigmoid) is
+attached to that activation's input, so both forms of the model train identically.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class SquaredError(Loss):
         units = output.shape[-1]
         if units > 1 and array.ndim == 1:
             raise ValueError(
-                f"{what} has shape {array.shape} but layer {output.layer!r} has {units} outputs and "
-                f"loss {self.name!r} compares one by one: pass shape (N, {units}), for class labels "
-                f"np.eye({units})[{what}], or use loss='cross_entropy'"
+                f"{what} has shape {array.shape} but layer {output.layer!r} has {units} outputs "
+                f"and loss {self.name!r} compares one by one: pass shape (N, {units}), for class "
+                f"labels np.eye({units})[{what}], or use loss='cross_entropy'"
             )
         rows = data.as_rows(array, output.shape, what, output.layer)
         return data.finite_source(rows, what, data.largest(dtype))
@@ -103,8 +103,8 @@ class CrossEntropy(Loss):
             return self._labels(array.reshape(-1, 1), classes, what)
         if array.shape[1:] != (classes,):
             raise ValueError(
-                f"{what} must hold class numbers (N,) or one column for each of the {classes} outputs "
-                f"of layer {output.layer!r}, (N, {classes}); got shape {array.shape}"
+                f"{what} must hold class numbers (N,) or one column for each of the {classes} "
+                f"outputs of layer {output.layer!r}, (N, {classes}); got shape {array.shape}"
             )
         return self._probabilities(array, what)
 
@@ -128,14 +128,14 @@ class CrossEntropy(Loss):
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(
-                f"{what}[{row}] is {array[row]}: one-hot rows, or probabilities, are >= 0 and sum to "
-                f"1, this one sums to {total[row]:g}"
+                f"{what}[{row}] is {array[row]}: one-hot rows, or probabilities, are >= 0 and sum "
+                f"to 1, this one sums to {total[row]:g}"
             )
         return source
 
 
 class BinaryCrossEntropy(Loss):
-    """-(t log p + (1 - t) log(1 - p)) with p = sigmoid(z), mean over units and rows, from the logits.
+    """-(t log p + (1 - t) log(1 - p)), p = sigmoid(z), mean over units and rows, from the logits.
 
     Targets are 0, 1 or probabilities, (N,) or (N, 1) for one unit and (N, C) for C units.
     """
@@ -148,8 +148,8 @@ class BinaryCrossEntropy(Loss):
             return output.inputs[0]
         if output.op not in ("dense", "identity"):
             raise ValueError(
-                f"loss 'binary_cross_entropy' takes a last layer with sigmoid or without activation, "
-                f"layer {output.layer!r} ends in {output.op}"
+                f"loss 'binary_cross_entropy' takes a last layer with sigmoid or without "
+                f"activation, layer {output.layer!r} ends in {output.op}"
             )
         return output
 
@@ -163,8 +163,8 @@ class BinaryCrossEntropy(Loss):
         if bad.any():
             row = int(bad.argmax())
             raise ValueError(
-                f"{what}[{row}] is {array[row]}: binary targets lie between 0 and 1; recode the two "
-                f"classes, for instance with ({what} == positive_class)"
+                f"{what}[{row}] is {array[row]}: binary targets lie between 0 and 1; recode the "
+                f"two classes, for instance with ({what} == positive_class)"
             )
         return source
 

@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from pybp import _core, data, io, losses, metrics, optim, training
+from pybp import _core, data, io, losses, metrics, optim, summary, training
 from pybp.checks import whole
 from pybp.described import to_data
 from pybp.errors import DivergenceError, NotCompiledError, unknown
 from pybp.graph import Node, topological
 from pybp.history import History
-from pybp.layers import Input, Layer
+from pybp.layers import Layer
 from pybp.lower import Lowered, Request, lower
+from pybp.metrics import get as get_metric
 from pybp.store import ParameterStore
 
-DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+DTYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 CHUNK = 128  # rows of one pass of predict and evaluate: its activations stay in cache
 SLICE_FLOPS = 2e9  # work of one native call of predict and evaluate: Ctrl-C is heard in between
 
@@ -96,8 +97,8 @@ class Model:
         goal.scores(self._output)  # does the last layer suit the loss?
         if isinstance(metrics, str):
             raise TypeError(f"metrics must be a list of names: [{metrics!r}]")
-        measures = tuple(metric_name(m) for m in metrics)
-        name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else dtype
+        measures = tuple(get_metric(m) for m in metrics)
+        name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else str(dtype)
         if name not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         seed = whole(seed, "seed", 0)
@@ -143,8 +144,8 @@ class Model:
     def _exclusive(self, what: str) -> Iterator[None]:
         if not self._training.acquire(blocking=False):
             raise RuntimeError(
-                f"{what}: this model is being trained by another call; wait for it to end, or train "
-                "a second model"
+                f"{what}: this model is being trained by another call; wait for it to end, or "
+                "train a second model"
             )
         try:
             yield
@@ -342,7 +343,7 @@ class Model:
             )
         return self._named_results(sums, len(inputs.array))
 
-    def _named_results(self, sums: Sequence[float], rows: int) -> dict[str, float]:
+    def _named_results(self, sums: Sequence[float] | np.ndarray, rows: int) -> dict[str, float]:
         """Sums over rows as the loss and metrics that they stand for."""
         assert self._loss is not None
         loss = float(sums[0]) / rows if self._loss.mean else float(sums[0])
@@ -401,30 +402,7 @@ class Model:
 
     def summary(self) -> str:
         """Print, and return, a table of the layers: output shape, parameters, FLOPs per row."""
-        nodes = topological([self._output])
-        rows = [("layer", "kind", "output", "parameters", "FLOPs/row")]
-        total_parameters = total_flops = 0
-        for name, layer, node in self._named:
-            own = [n for n in nodes if n.layer == name and n.op != "feed"]
-            count = sum(math.prod(p.shape) for n in own for p in n.parameters)
-            flops = sum(n.flops for n in own)
-            total_parameters, total_flops = total_parameters + count, total_flops + flops
-            shape = f"(N, {', '.join(map(str, node.shape))})"
-            kind = type(layer).__name__
-            activation = getattr(layer, "activation", None)
-            kind += f" {activation}" if activation else ""
-            rows.append((name, kind, shape, f"{count:,}", f"{flops:,}"))
-        rows.append(("total", "", "", f"{total_parameters:,}", f"{total_flops:,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [
-            "  ".join(
-                cell.ljust(w) if i < 3 else cell.rjust(w)
-                for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        rule = "-" * max(map(len, lines))
-        text = "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        text = summary.table(self._named)
         print(text)
         return text
 
@@ -494,52 +472,3 @@ class Model:
                 )
             if not np.isfinite(tensor).all():
                 raise ValueError(f"tensor {name} holds NaN or infinite values")
-
-
-metric_name = metrics.get  # `metrics` is also an argument of compile
-
-
-class Sequential(Model):
-    """Layers one after another.
-
-    >>> import pybp as bp
-    >>> model = bp.Sequential([bp.Input(2), bp.Dense(8, activation="tanh"), bp.Dense(1)])
-    >>> model.compile(optimizer=bp.optim.SGD(0.5, momentum=0.9), loss="mse", seed=1)
-    >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
-    >>> history = model.fit(x, y, epochs=300, batch_size=4, verbose=0)
-    >>> (model.predict(x)[:, 0] > 0.5).tolist()
-    [False, True, True, False]
-    """
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        if not isinstance(layers, Sequence) or isinstance(layers, str):
-            raise TypeError(f"Sequential takes a list of layers, got {layers!r}")
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{i}] must be a layer such as bp.Dense(10), got {layer!r}")
-        if len(layers) < 2 or not isinstance(layers[0], Input):
-            raise ValueError(
-                "a model starts with bp.Input(shape) and has at least one layer behind it"
-            )
-        named: list[tuple[str, Layer, Node]] = []
-        taken: set[str] = set()
-        node: Node | None = None
-        if len({id(layer) for layer in layers}) < len(layers):
-            raise ValueError(
-                "the same layer object stands twice in the list; make a second one, since the layers "
-                "of a Sequential share no weights"
-            )
-        for layer in layers:
-            name = layer.name or _free_name(type(layer).__name__.lower(), layers, taken)
-            if name in taken:
-                raise ValueError(f"two layers are named {name!r}: names must differ")
-            taken.add(name)
-            node = layer.build(node, name)
-            named.append((name, layer, node))
-        super().__init__(named)
-
-
-def _free_name(kind: str, layers: Sequence[Layer], taken: set[str]) -> str:
-    """The first of kind0, kind1, ... that no layer has or was given."""
-    given = {layer.name for layer in layers} | taken
-    return next(f"{kind}{i}" for i in range(len(layers) + 1) if f"{kind}{i}" not in given)

@@ -15,7 +15,7 @@ from pybp.errors import unknown
 class Optimizer(Described):
     """Base of all optimisers: a learning rate (a number or a schedule) and a kernel."""
 
-    def __init__(self, learning_rate: float | schedules.Schedule) -> None:
+    def __init__(self, learning_rate: float | schedules.Schedule = 0.01) -> None:
         self.learning_rate = schedules.get(learning_rate)
 
     def kernel(self) -> tuple[str, dict[str, float | int]]:

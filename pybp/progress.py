@@ -34,7 +34,7 @@ class Progress:
     >>> progress = Progress(100, 4, stream=screen, clock=lambda: next(seconds), columns=80)
     >>> progress.update(25, 1, {"loss": 0.5})
     >>> print(screen.getvalue().strip())
-    epoch 2/4  [#####---------------]  25%  12.5 steps/s  0:06 left  loss 0.5
+    epoch 2/4  [#####---------------]  25%  12.5 steps/s  0:06 left  loss 0.5000
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Progress:
         rate = done / elapsed
         parts = [f"epoch {min(epoch + 1, self._epochs)}/{self._epochs}"]
         share = min(done / self._total, 1.0)
-        filled = int(share * _BAR)
+        filled = round(share * _BAR)
         parts.append(f"[{self._full * filled}{self._empty * (_BAR - filled)}] {share:4.0%}")
         parts.append(f"{_count(rate)} steps/s")
         if finished:
             parts.append(f"{_clock_time(elapsed)} in all")
         elif rate:
             parts.append(f"{_clock_time((self._total - done) / rate)} left")
-        parts += [f"{name} {value:.4g}" for name, value in values.items()]
+        parts += [f"{name} {_steady(value)}" for name, value in values.items()]
         width = self._width()
         line = parts[0]
         for part in parts[1:]:
@@ -147,6 +147,15 @@ def _marks(stream: TextIO) -> tuple[str, str]:
     except (UnicodeEncodeError, LookupError):
         return "#", "-"
     return "━", " "
+
+
+def _steady(value: float) -> str:
+    """A number whose width changes little while its value does.
+
+    >>> [_steady(v) for v in (0.5, 0.09937, 2.31, 12345.6, 1e-5)]
+    ['0.5000', '0.0994', '2.3100', '1.235e+04', '1e-05']
+    """
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 else f"{value:.4g}"
 
 
 def _count(number: float) -> str:

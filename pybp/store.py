@@ -70,5 +70,7 @@ class ParameterStore:
             rng = np.random.default_rng([seed, i])
             values = p.init(rng, p.shape)
             if not np.abs(values).max(initial=0.0) <= np.finfo(self.dtype).max:
-                raise ValueError(f"{p.init!r} gives values for {name} beyond what {self.dtype} holds")
+                raise ValueError(
+                    f"{p.init!r} gives values for {name} beyond what {self.dtype} holds"
+                )
             self.view(name)[...] = values

@@ -31,8 +31,8 @@ def gradcheck(
 ) -> GradCheck:
     """Compare `model.gradients(x, y)` with central differences of the loss.
 
-    For each parameter: the `entries` largest gradients and as many at random are checked one by one,
-    and `directions` random directions v check <g, v> over all entries at once. The error is
+    For each parameter: the `entries` largest gradients and as many at random are checked one by
+    one, and `directions` random directions v check <g, v> over all entries at once. The error is
     |g - d| / max(|g|, |d|, floor), where the floor forgives entries that are tiny beside the
     parameter's largest, since differences cannot resolve them.
 

@@ -101,7 +101,8 @@ def _validation(model: Model, given: object) -> tuple[Source, Source] | None:
         return None
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise ValueError(f"validation_data must be a pair (x, y), got {type(given).__name__}")
-    return model._pair(*given, names=("validation_data[0]", "validation_data[1]"))
+    x, y = given
+    return model._pair(x, y, ("validation_data[0]", "validation_data[1]"))
 
 
 class _Trainer:
@@ -173,7 +174,7 @@ class _Trainer:
         )
 
     def _record(self, run: Run, epochs_before: int, recorded_before: int) -> None:
-        """Take over where the run stands: cursor and finished epochs. Doing it twice is harmless."""
+        """Take over where the run stands: cursor and finished epochs. Twice does no harm."""
         cursor = self.model.progress
         for k in range(self.history.epochs - recorded_before, run.epoch):
             self.history.append(self.model._named_results(run.results[k], self.rows))

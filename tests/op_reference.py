@@ -1,7 +1,7 @@
 """One line of NumPy per op, and the uses of it that the suite checks.
 
-A new op needs an entry in REFERENCE; `test_ops.py` refuses one without. An op that is not a map from
-one array to another of the same shape also needs an entry in CASES.
+A new op needs an entry in REFERENCE; `test_ops.py` refuses one without. An op that is not a map
+from one array to another of the same shape also needs an entry in CASES.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ def softmax(x):
 
 
 def log_softmax(x):
-    return x - x.max(-1, keepdims=True) - np.log(np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
 def one_hot(t, classes):
@@ -80,11 +81,14 @@ def bits(units):
 
 SAME_SHAPE = [Case([(1,)]), Case([(7,)]), Case([(3, 5)]), Case([(130,)], rows=40)]
 
+# Inputs, outputs, rows: tiny, odd, and past the edges of tiles.
+DENSE_SIZES = [(1, 1, 1), (3, 2, 5), (17, 33, 16), (64, 10, 130), (100, 128, 32), (40, 7, 9)]
+
 CASES = {
     "feed": [Case([(5,)], attrs={"source": 0, "scale": 0.25})],
     "dense": [
         Case([(i,)], [(o, i), (o,)][: 1 + bias], rows=n)
-        for i, o, n in [(1, 1, 1), (3, 2, 5), (17, 33, 16), (64, 10, 130), (100, 128, 32), (40, 7, 9)]
+        for i, o, n in DENSE_SIZES
         for bias in (0, 1)
     ]
     + [Case([(4, 6)], [(5, 6), (5,)], rows=3), Case([(700,)], [(400, 700), (400,)], rows=96)],

@@ -32,8 +32,9 @@ void pb_dgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const double *a
 
 enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
 
-void SYMBOL(cblas_sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a,
-                         int lda, const float *b, int ldb, float beta, float *c, int ldc);
+void SYMBOL(cblas_sgemm)(int order, int ta, int tb, int m, int n, int k, float alpha,
+                         const float *a, int lda, const float *b, int ldb, float beta, float *c,
+                         int ldc);
 void SYMBOL(cblas_dgemm)(int order, int ta, int tb, int m, int n, int k, double alpha,
                          const double *a, int lda, const double *b, int ldb, double beta, double *c,
                          int ldc);

@@ -11,15 +11,15 @@ static const void *row_of(const pb_source *s, int64_t row) {
 
 /* Rows are scanned without a branch, so that the compiler vectorises; only a bad row is searched.
    A comparison with NaN is false. */
-#define BOUNDED_ROW(T, name, magnitude)                                       \
-  static bool name(const T *x, int64_t n, int64_t stride, T limit) {          \
-    int bad = 0;                                                              \
-    if (stride == sizeof(T))                                                  \
-      for (int64_t i = 0; i < n; i++) bad |= !(magnitude(x[i]) <= limit);     \
-    else                                                                      \
-      for (int64_t i = 0; i < n; i++)                                         \
+#define BOUNDED_ROW(T, name, magnitude) \
+  static bool name(const T *x, int64_t n, int64_t stride, T limit) { \
+    int bad = 0; \
+    if (stride == sizeof(T)) \
+      for (int64_t i = 0; i < n; i++) bad |= !(magnitude(x[i]) <= limit); \
+    else \
+      for (int64_t i = 0; i < n; i++) \
         bad |= !(magnitude(*(const T *)((const char *)x + i * stride)) <= limit); \
-    return !bad;                                                              \
+    return !bad; \
   }
 BOUNDED_ROW(float, bounded_f32, fabsf)
 BOUNDED_ROW(double, bounded_f64, fabs)

@@ -26,9 +26,9 @@ enum {
   X,
   WEIGHT,
   BIAS,
-  SHORT = 2 * LANES,  /* inputs so few that dot products would be mostly folding */
+  SHORT = 2 * LANES, /* inputs so few that dot products would be mostly folding */
   UPDATE_ROWS = 4,
-  PANEL = 256         /* columns of one BLAS call */
+  PANEL = 256 /* columns of one BLAS call */
 };
 
 /* Operands past this many bytes do not stay in a core's second-level cache. */
@@ -98,8 +98,8 @@ static void multiply(sizes s, const real *x, const real *w, real *scratch, int64
 }
 
 /* y += bias, then y = f(y), over a block of rows and columns. */
-static void finish(const pb_instr *k, const real *bias, int64_t outputs, int64_t top, int64_t bottom,
-                   int64_t begin, int64_t end, real *y) {
+static void finish(const pb_instr *k, const real *bias, int64_t outputs, int64_t top,
+                   int64_t bottom, int64_t begin, int64_t end, real *y) {
   void (*map)(int64_t, const void *, void *) = k->activation ? k->activation->map : NULL;
   bool whole = begin == 0 && end == outputs;
   for (int64_t n = top; n < bottom; n++) {

@@ -17,15 +17,15 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
 
 /* `wide` is what the product is taken in: double for double, whose value may leave a float's range
    before it is scaled. */
-#define GATHER_AS(T, wide)                                                     \
-  if (s->col_stride == sizeof(T)) {                                            \
-    const T *x = row;                                                          \
+#define GATHER_AS(T, wide) \
+  if (s->col_stride == sizeof(T)) { \
+    const T *x = row; \
     for (int64_t j = 0; j < s->cols; j++) y[j] = (real)((wide)x[j] * (wide)scale); \
-  } else                                                                       \
-    for (int64_t j = 0; j < s->cols; j++) {                                    \
-      T x = *(const T *)((const char *)row + j * s->col_stride);               \
-      y[j] = (real)((wide)x * (wide)scale);                                    \
-    }                                                                          \
+  } else \
+    for (int64_t j = 0; j < s->cols; j++) { \
+      T x = *(const T *)((const char *)row + j * s->col_stride); \
+      y[j] = (real)((wide)x * (wide)scale); \
+    } \
   break
 #define GATHER(T) GATHER_AS(T, real)
 

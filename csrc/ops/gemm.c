@@ -48,8 +48,8 @@ PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, con
     for (int j = 0; j < n; j++) c[i * ldc + j] = out[i * n + j];
 }
 
-void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,
-             real *c, int64_t ldc) {
+void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
+             int64_t ldb, real *c, int64_t ldc) {
   for (int64_t j = 0; j < n;) {
     bool wide = n - j >= DN;
     const real *bj = b + j * ldb;

@@ -9,8 +9,8 @@
 
 /* C[m,n] = sum_k A[m,k] B[n,k]: both operands along their rows, as x W' in a dense layer. */
 #define gemm_nt PB_NAME(pb_gemm_nt)
-void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b, int64_t ldb,
-             real *c, int64_t ldc);
+void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
+             int64_t ldb, real *c, int64_t ldc);
 
 /* C[m,n] (+)= sum_k A(m,k) B[k,n], where A(m,k) = a[m * rs + k * cs]: A plain or transposed. */
 #define gemm_n PB_NAME(pb_gemm_n)

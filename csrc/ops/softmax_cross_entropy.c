@@ -64,8 +64,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
       continue;
     }
     for (int64_t i = 0; i < r.c; i++) mass += r.t[i];
-    for (int64_t i = 0; i < r.c; i++)
-      dz[i] = (p[i] * mass - r.t[i]) * scale + (add ? dz[i] : 0);
+    for (int64_t i = 0; i < r.c; i++) dz[i] = (p[i] * mass - r.t[i]) * scale + (add ? dz[i] : 0);
   }
 }
 

@@ -34,8 +34,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
   for (int64_t n = begin; n < end; n++) {
     loss_row r = row_at(k, lane, n);
     real *dy = (real *)lane->ptr[k->din[0]] + n * r.c;
-    for (int64_t i = 0; i < r.c; i++)
-      dy[i] = (r.y[i] - r.t[i]) * scale + (k->add[0] ? dy[i] : 0);
+    for (int64_t i = 0; i < r.c; i++) dy[i] = (r.y[i] - r.t[i]) * scale + (k->add[0] ? dy[i] : 0);
   }
 }
 

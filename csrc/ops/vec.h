@@ -28,7 +28,8 @@ typedef real vec;
 #endif
 #endif
 typedef real vec __attribute__((vector_size(VEC_BYTES)));
-typedef real vec_unaligned __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
+typedef real vec_unaligned
+    __attribute__((vector_size(VEC_BYTES), aligned(sizeof(real)), may_alias));
 #endif
 
 enum { LANES = VEC_BYTES / (int)sizeof(real) };

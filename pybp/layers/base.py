@@ -6,7 +6,6 @@ from pybp.described import Described
 from pybp.errors import unknown
 from pybp.graph import ACTIVATIONS, Node
 
-
 LARGEST = 2**31 - 1  # of one dimension: BLAS libraries count in 32 bits
 
 

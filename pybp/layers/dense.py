@@ -46,6 +46,4 @@ class Dense(Layer):
         parameters = [Parameter(f"{name}.weight", shape, self.weight_init)]
         if self.use_bias:
             parameters.append(Parameter(f"{name}.bias", (self.units,), self.bias_init))
-        return activate(
-            Node("dense", (x,), tuple(parameters), layer=name), self.activation, name
-        )
+        return activate(Node("dense", (x,), tuple(parameters), layer=name), self.activation, name)

@@ -30,7 +30,7 @@ class Input(Layer):
         self.shape = tuple(whole(size, "Input: shape", most=LARGEST) for size in dims)
         self.scale = real(scale, "Input: scale", -1e30, 1e30)
         if abs(self.scale) < 1e-30:
-            raise ValueError(f"Input: scale must not be 0, which would hide all inputs; got {scale!r}")
+            raise ValueError(f"Input: a scale of {scale!r} would hide all inputs")
 
     def build(self, x: Node | None, name: str) -> Node:
         if x is not None:

@@ -1,0 +1,55 @@
+"""Models that are a list of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pybp.graph import Node
+from pybp.layers import Input, Layer
+from pybp.model import Model
+
+
+class Sequential(Model):
+    """Layers one after another.
+
+    >>> import pybp as bp
+    >>> model = bp.Sequential([bp.Input(2), bp.Dense(8, activation="tanh"), bp.Dense(1)])
+    >>> model.compile(optimizer=bp.optim.SGD(0.5, momentum=0.9), loss="mse", seed=1)
+    >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    >>> history = model.fit(x, y, epochs=300, batch_size=4, verbose=0)
+    >>> (model.predict(x)[:, 0] > 0.5).tolist()
+    [False, True, True, False]
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        if not isinstance(layers, Sequence) or isinstance(layers, str):
+            raise TypeError(f"Sequential takes a list of layers, got {layers!r}")
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers[{i}] must be a layer such as bp.Dense(10), got {layer!r}")
+        if len(layers) < 2 or not isinstance(layers[0], Input):
+            raise ValueError(
+                "a model starts with bp.Input(shape) and has at least one layer behind it"
+            )
+        named: list[tuple[str, Layer, Node]] = []
+        taken: set[str] = set()
+        node: Node | None = None
+        if len({id(layer) for layer in layers}) < len(layers):
+            raise ValueError(
+                "the same layer object stands twice in the list; make a second one, since the "
+                "layers of a Sequential share no weights"
+            )
+        for layer in layers:
+            name = layer.name or _free_name(type(layer).__name__.lower(), layers, taken)
+            if name in taken:
+                raise ValueError(f"two layers are named {name!r}: names must differ")
+            taken.add(name)
+            node = layer.build(node, name)
+            named.append((name, layer, node))
+        super().__init__(named)
+
+
+def _free_name(kind: str, layers: Sequence[Layer], taken: set[str]) -> str:
+    """The first of kind0, kind1, ... that no layer has or was given."""
+    given = {layer.name for layer in layers} | taken
+    return next(f"{kind}{i}" for i in range(len(layers) + 1) if f"{kind}{i}" not in given)
