@@ -1,4 +1,4 @@
-"""Dropout, seen from outside: one step of descent on a linear unit shows the mask that was drawn."""
+"""Dropout, seen from outside: a step of descent on a linear unit shows the mask that was drawn."""
 
 import numpy as np
 import pytest
