@@ -272,7 +272,8 @@ def test_forged_sizes_are_refused_before_memory_is_asked_for_them(saved, units):
     path, raw = saved
     header, data = split(raw)
     described = json.loads(header["__metadata__"]["pybp"])
-    header["__metadata__"]["pybp"] = json.dumps(planted(described, ("layers", 1, "units"), units))
+    forged = planted(described, ("model", "layers", 1, "units"), units)
+    header["__metadata__"]["pybp"] = json.dumps(forged)
     path.write_bytes(join(header, data))
     code = """
         import resource, sys
@@ -287,7 +288,7 @@ def test_forged_sizes_are_refused_before_memory_is_asked_for_them(saved, units):
             sys.exit()
         sys.exit("loaded")
         """
-    python(code, path, header["__metadata__"]["checksum"])
+    python(code, path, described["checksum"])
 
 
 class Bomb:

@@ -1,6 +1,5 @@
 """Same seed, same bits: with any number of threads, through a file, in threads, after a fork."""
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -203,22 +202,15 @@ def test_ten_epochs_are_four_a_file_and_six(optimizer, dtype, tmp_path):
     assert np.array_equal(whole.predict(x), second.predict(x))
 
 
-def test_saving_changes_nothing_and_what_is_loaded_is_what_was_saved(tmp_path):
+def test_saving_changes_nothing_and_gives_the_same_file_each_time(tmp_path):
     model = build()
     model.fit(*data(), epochs=1, verbose=0)
     before = bits(model)
     model.save(tmp_path / "a.safetensors")
+    model.save(tmp_path / "b.safetensors")
+    bp.load(tmp_path / "a.safetensors").save(tmp_path / "c.safetensors")
     assert bits(model) == before
-    bp.load(tmp_path / "a.safetensors").save(tmp_path / "b.safetensors")
-    first, second = (safetensors_parts(tmp_path / f"{name}.safetensors") for name in "ab")
-    assert first == second
-
-
-def safetensors_parts(path):
-    """The JSON header, in which the order of keys is free, and the data."""
-    raw = path.read_bytes()
-    end = 8 + int.from_bytes(raw[:8], "little")
-    return json.loads(raw[8:end]), raw[end:]
+    assert len({(tmp_path / f"{name}.safetensors").read_bytes() for name in "abc"}) == 1
 
 
 needs_proc = pytest.mark.skipif(
