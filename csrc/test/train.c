@@ -107,13 +107,13 @@ static void threads_forward_only(const pb_table *t) {
   net s = {TRAINING, 2, {40, 230, 5}, "relu", 0.1, 60, "sgd", true};
   net_plan p = net_draft(t, &s);
   dataset d = dataset_new(&s, 120, 5);
-  double results[200];
+  double results[2 * 20];
   p.draft.ninstr = p.draft.nforward;
   model m = model_new(&p.draft);
   pb_set_threads(2);
-  pb_run run = run_of(&d, &s, 100, results);
+  pb_run run = run_of(&d, &s, 20, results);
   if (model_seal(&m)) {
-    CHECK(pb_train(m.plan, &run) == PB_OK && run.step == 200, "stopped at step %d", (int)run.step);
+    CHECK(pb_train(m.plan, &run) == PB_OK && run.step == 40, "stopped at step %d", (int)run.step);
     CHECK(m.plan->threads >= 2, "this plan is meant to have work for threads");
   }
   pb_set_threads(1);
@@ -190,8 +190,9 @@ static void no_memory_per_step(const pb_table *t) {
     CHECK(m.plan->threads == threads, "work for %d threads", (int)m.plan->threads);
     pb_set_threads(threads);
     allocations_of(&m, &d, &s, 1);
-    int64_t few = allocations_of(&m, &d, &s, 5), many = allocations_of(&m, &d, &s, 500);
-    CHECK(few == many, "10 steps ask %d times for memory, 1000 steps %d times", (int)few,
+    int epochs = threads == 1 ? 500 : 50; /* of two steps */
+    int64_t few = allocations_of(&m, &d, &s, 5), many = allocations_of(&m, &d, &s, epochs);
+    CHECK(few == many, "10 steps ask %d times for memory, %d steps %d times", (int)few, 2 * epochs,
           (int)many);
     pb_set_threads(1);
     model_free(&m);
