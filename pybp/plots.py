@@ -133,12 +133,22 @@ def report(
         _draw.mistakes(lower, (1, _MISTAKES), np.asarray(images), given, _MISTAKES)
         words = _draw.mistakes_title(given, _MISTAKES)
         lower.suptitle(words, fontsize=11, color=_draw.INK, x=0.01, ha="left")
-    if title or subtitle:
-        # Weight and size belong to a whole text, so the subtitle goes under a line of its own.
-        figure.suptitle(f"{title}\n", fontsize=15, color=_draw.INK, x=0.01, ha="left")
-        height = figure.get_size_inches()[1]
-        figure.text(0.01, 1 - 0.36 / height, subtitle, fontsize=10, color="#555555", va="top")
+    _entitle(figure, title, subtitle)
     return _saved(figure, path)
+
+
+def _entitle(figure: Figure, title: str, subtitle: str) -> None:
+    """Two lines at the top left, for which the layout leaves room."""
+    engine: Any = figure.get_layout_engine()
+    height = figure.get_size_inches()[1]
+    lines = [(title, 15, _draw.INK, 0.36), (subtitle, 10, "#555555", 0.26)]
+    top = 0.08  # inches
+    for text, size, colour, room in lines:
+        if text:
+            y = 1 - top / height
+            figure.text(0.01, y, text, fontsize=size, color=colour, va="top", in_layout=False)
+            top += room
+    engine.set(rect=(0, 0, 1, 1 - top / height))
 
 
 def _beside_curves(figure: Any, curves: _draw.Curves, widths: Sequence[float]) -> list[Any]:

@@ -88,7 +88,7 @@ def test_shows_epoch_share_rate_remaining_time_and_values():
     progress = Progress(1000, 10, stream=stream, clock=clock(0.0, 2.0), columns=120)
     progress.update(250, 2, {"loss": 0.123456, "accuracy": 0.5})
     line = screen_after(stream)
-    for part in ("epoch 3/10", "25%", "125 steps/s", "0:06 left", "loss 0.1235", "accuracy 0.5"):
+    for part in ("epoch 3/10", "25%", "125 steps/s", "0:06 left", "loss 0.1235", "accuracy 0.5000"):
         assert part in line
 
 
@@ -109,7 +109,7 @@ def test_close_leaves_the_last_state_and_a_new_line():
     progress.close()
     assert stream.getvalue().endswith("\n")
     line = screen_after(stream)
-    for part in ("epoch 4/4", "100%", "1:30 in all", "loss 1"):
+    for part in ("epoch 4/4", "100%", "1:30 in all", "loss 1.0000"):
         assert part in line
     assert "left" not in line, "a shorter line must cover all of a longer one"
     progress.update(100, 4, {})
