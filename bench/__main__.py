@@ -49,6 +49,7 @@ def machine():
         "cores": len(permitted),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
 
@@ -68,6 +69,8 @@ def run(options):
         },
         "entries": [],
     }
+    if (result["machine"]["load"] or 0) > 0.5:
+        harness.say(f"this machine is busy (load {result['machine']['load']}): expect noise")
     for key in options.workloads:
         for threads in WORKLOADS[key].threads:
             if options.threads and threads not in options.threads:

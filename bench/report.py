@@ -23,14 +23,19 @@ def duration(seconds):
     return f"{value:.{digits}f} {unit}"
 
 
-def times(entry, clock="wall"):
-    """Return {peer: median seconds}, fastest first.
+def rounds(entry, clock="wall"):
+    """Return {peer: its seconds in every round}.
 
     The CPU clock serves pinned single threads on a busy machine; with more threads it would
     add them up, so those keep the wall clock.
     """
     clock = clock if entry["threads"] == 1 else "wall"
-    found = {name: median(p[clock]) for name, p in entry["peers"].items() if p[clock]}
+    return {name: peer[clock] for name, peer in entry["peers"].items() if peer[clock]}
+
+
+def times(entry, clock="wall"):
+    """Return {peer: median seconds}, fastest first."""
+    found = {name: median(seconds) for name, seconds in rounds(entry, clock).items()}
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -47,12 +52,20 @@ def ratios(entry, clock="wall"):
     return {name: min(others) / t for name, t in ours.items()} if others else {}
 
 
+def factor(ratio):
+    """Write a ratio with as many digits as a noisy machine justifies.
+
+    >>> factor(0.071), factor(1.449), factor(12.4)
+    ('0.07x', '1.45x', '12x')
+    """
+    return f"{ratio:.2f}x" if ratio < 10 else f"{ratio:.0f}x"
+
+
 def lines(entry, clock="wall"):
     """Yield the terminal's lines for one entry."""
-    found = times(entry, clock)
-    for name, seconds in found.items():
-        peer = entry["peers"][name]
-        spread = (max(peer["wall"]) - min(peer["wall"])) / median(peer["wall"])
+    for name, seconds in times(entry, clock).items():
+        peer, raw = entry["peers"][name], rounds(entry, clock)[name]
+        spread = (max(raw) - min(raw)) / seconds
         text = f"    {name:<20}{duration(seconds):>9} per {entry['unit']}  spread {spread:4.0%}"
         if "loss_end" in peer:
             path = (peer["loss_start"], peer["loss_first"], peer["loss_end"])
@@ -61,7 +74,7 @@ def lines(entry, clock="wall"):
                 text += "  DOES NOT LEARN"
         yield text
     for name, ratio in ratios(entry, clock).items():
-        yield f"    best peer / {name} = {ratio:.2f}"
+        yield f"    best peer / {name} = {factor(ratio)}"
     if limit(entry):
         yield f"    FLOP limit {duration(limit(entry))} at {entry['gflops']:.0f} GFLOP/s"
 
@@ -86,17 +99,17 @@ def table(report, clock="wall"):
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for e in entries:
         found = times(e, clock)
-        ratio = " / ".join(f"{r:.1f}x" for _, r in sorted(ratios(e, clock).items())) or "-"
+        ratio = " / ".join(factor(r) for _, r in sorted(ratios(e, clock).items())) or "-"
         bound = duration(limit(e)) if limit(e) else "-"
         title = f"{e['title']}, per {e['unit']}"
         title += " (random rows)" if e["data"] == "random" and e["workload"] != "T4" else ""
         cells = [_cell(found, key) for key in columns]
         rows.append([title, str(e["threads"]), *cells, ratio, bound])
     body = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return f"{body}\n\n{_legend(report)}"
+    return f"{body}\n\n{_legend(report, clock)}"
 
 
-def _legend(report):
+def _legend(report, clock):
     machine, settings = report["machine"], report["settings"]
     seen = {}
     for e in report["entries"]:
@@ -109,6 +122,8 @@ def _legend(report):
         f"Prediction: `predict` / bound `predictor`. FLOP limit: the matrix products at the "
         f"best gemm rate of the same run. {versions}."
     )
+    if clock == "cpu":
+        text += " One thread: process CPU time."
     return text + (" A quick run: not for comparison." if settings["quick"] else "")
 
 
