@@ -88,7 +88,10 @@ static int in_child(const pb_table *t) {
   pb_set_threads(2);
   int got = pb_pool_acquire(2);
   pb_pool_release(got);
-  return got == 2 && pb_train(m.plan, &run) == PB_OK ? 0 : 1;
+  bool fine = got == 2 && pb_train(m.plan, &run) == PB_OK;
+  model_free(&m);
+  dataset_free(&d);
+  return fine ? 0 : 1;
 }
 
 static void fork_once(const pb_table *t, const char *when) {
