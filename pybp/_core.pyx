@@ -256,6 +256,9 @@ cdef dict DTYPE_CODES = {
 }
 
 
+cdef int64_t BLOCK_VALUES = 1 << 24
+
+
 cdef class Source:
     """A user's array of rows, read where it lies: 2-D, any strides, aligned, native byte order."""
 
@@ -275,19 +278,42 @@ cdef class Source:
         self.c.row_stride = cnp.PyArray_STRIDE(array, 0)
         self.c.col_stride = cnp.PyArray_STRIDE(array, 1)
 
+    cdef pb_source rows(self, int64_t begin, int64_t end) noexcept:
+        """Rows [begin, end)."""
+        cdef pb_source part = self.c
+        part.data = <const char *> self.c.data + begin * self.c.row_stride
+        part.rows = end - begin
+        return part
+
+    cdef int64_t block(self):
+        """Rows that are scanned in a few hundredths of a second: Ctrl-C is heard in between."""
+        return max(1, BLOCK_VALUES // max(self.c.cols, 1))
+
     def check_finite(self, double limit=DBL_MAX):
         """None, or (row, column) of the first value that is NaN or beyond +-limit."""
-        cdef int64_t row, col = 0
-        with nogil:
-            row = pb_check_finite(&self.c, limit, &col)
-        return None if row < 0 else (row, col)
+        cdef int64_t row, col = 0, begin = 0, step = self.block()
+        cdef pb_source part
+        while begin < self.c.rows:
+            part = self.rows(begin, min(begin + step, self.c.rows))
+            with nogil:
+                row = pb_check_finite(&part, limit, &col)
+            if row >= 0:
+                return begin + row, col
+            begin += step
+        return None
 
     def check_labels(self, int64_t classes):
         """None, or the first row that does not hold a whole number in [0, classes)."""
-        cdef int64_t row
-        with nogil:
-            row = pb_check_labels(&self.c, classes)
-        return None if row < 0 else row
+        cdef int64_t row, begin = 0, step = self.block()
+        cdef pb_source part
+        while begin < self.c.rows:
+            part = self.rows(begin, min(begin + step, self.c.rows))
+            with nogil:
+                row = pb_check_labels(&part, classes)
+            if row >= 0:
+                return begin + row
+            begin += step
+        return None
 
 
 cdef bint ctrl_c() noexcept with gil:
