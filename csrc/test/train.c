@@ -62,12 +62,12 @@ static void against_loops(const pb_table *t) {
 static void any_threads(const pb_table *t, net s, int64_t rows) {
   dataset d = dataset_new(&s, rows, 5);
   model one = {0};
-  double first[4], again[4];
+  double first[2], again[2];
   for (int threads = 1; threads <= 4; threads++) {
     model m = net_model(t, &s);
     CHECK(m.plan->threads >= 2, "this plan is meant to have work for threads");
     pb_set_threads(threads);
-    pb_run run = run_of(&d, &s, 2, threads == 1 ? first : again);
+    pb_run run = run_of(&d, &s, 1, threads == 1 ? first : again);
     CHECK(pb_train(m.plan, &run) == PB_OK, "training with %d threads fails", threads);
     if (threads == 1) {
       one = m;
@@ -190,9 +190,9 @@ static void no_memory_per_step(const pb_table *t) {
     CHECK(m.plan->threads == threads, "work for %d threads", (int)m.plan->threads);
     pb_set_threads(threads);
     allocations_of(&m, &d, &s, 1);
-    int epochs = threads == 1 ? 500 : 50; /* of two steps */
-    int64_t few = allocations_of(&m, &d, &s, 5), many = allocations_of(&m, &d, &s, epochs);
-    CHECK(few == many, "10 steps ask %d times for memory, %d steps %d times", (int)few, 2 * epochs,
+    int steps = threads == 1 ? 1000 : 40; /* two an epoch */
+    int64_t few = allocations_of(&m, &d, &s, 5), many = allocations_of(&m, &d, &s, steps / 2);
+    CHECK(few == many, "10 steps ask %d times for memory, %d steps %d times", (int)few, steps,
           (int)many);
     pb_set_threads(1);
     model_free(&m);
