@@ -10,6 +10,7 @@ model.predict(x_test)
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pybp import (
     _load,  # noqa: F401  first: it loads the native part
@@ -20,12 +21,15 @@ from pybp import (
 )
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config
-from pybp.io import load
 from pybp.layers import Activation, Dense, Dropout, Input, Layer
 from pybp.model import Model
 from pybp.sequential import Sequential
 
-_LAZY = {"datasets", "plots", "testing"}
+if TYPE_CHECKING:
+    from pybp.io import load
+
+# Imported when first named: what only some users need must not cost the others time.
+_LAZY_MODULES = {"datasets", "plots", "testing"}
 
 __all__ = [
     "Activation",
@@ -51,7 +55,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Modules that only some users need are imported when first named."""
-    if name in _LAZY:
+    if name in _LAZY_MODULES:
         return import_module(f"pybp.{name}")
+    if name == "load":
+        return import_module("pybp.io").load
     raise AttributeError(f"module 'pybp' has no attribute {name!r}")

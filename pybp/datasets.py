@@ -68,8 +68,8 @@ def mnist(root: str | os.PathLike[str] | None = None) -> tuple[Split, Split]:
         missing = [name for name in _MNIST if _find(folder, name) is None]
         if missing:
             raise FileNotFoundError(
-                f"mnist: no {_listed(missing)} in {folder}. Put the idx files there (.gz or not), "
-                "or leave out `root` to use the cache or the download"
+                f"mnist: no {_listed(missing)} in {folder.absolute()}: put the idx files there "
+                "(.gz or not), or leave the folder out to use the cache or the download"
             )
     else:
         folder = _default_folder()

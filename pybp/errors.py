@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -40,6 +39,8 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     >>> print(unknown("activation", "rleu", ["relu", "tanh"]))
     unknown activation 'rleu': did you mean 'relu'? Known: relu, tanh
     """
+    import difflib  # slow to import, and seldom needed
+
     known = sorted(known)
     near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""

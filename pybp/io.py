@@ -7,11 +7,8 @@ file is ever executed.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
-import tempfile
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +27,9 @@ FORMAT = 1
 
 def save(model: Model, path: str | PathLike) -> None:
     """Write the model; an existing file is replaced in one step, or not at all."""
+    import contextlib
+    import tempfile
+
     import safetensors.numpy
 
     path = Path(path)
@@ -94,6 +94,8 @@ def _describe(model: Model, tensors: dict[str, np.ndarray]) -> str:
 
 
 def _checksum(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    import hashlib
+
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pybp import _core, data, io, losses, metrics, optim, summary, training
+from pybp import _core, data, inference, losses, metrics, optim, summary, training
 from pybp.checks import whole
 from pybp.described import to_data
-from pybp.errors import DivergenceError, NotCompiledError, unknown
+from pybp.errors import NotCompiledError, unknown
 from pybp.graph import Node, topological
 from pybp.history import History
 from pybp.layers import Layer
@@ -23,8 +22,6 @@ from pybp.metrics import get as get_metric
 from pybp.store import ParameterStore
 
 DTYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
-CHUNK = 128  # rows of one pass of predict and evaluate: its activations stay in cache
-SLICE_FLOPS = 2e9  # work of one native call of predict and evaluate: Ctrl-C is heard in between
 
 
 class Model:
@@ -239,61 +236,16 @@ class Model:
 
     # -- ask --------------------------------------------------------------------------------------
 
-    def _forward_plan(self) -> Lowered:
-        return self._plan(("predict",), lambda: Request(CHUNK, output=self._output))
-
     def predict(self, x: object) -> np.ndarray:
-        """Output of the last layer for each row of `x`, (N, outputs); (0, outputs) for no rows."""
-        store = self._require("predict")
-        array = self._inputs(x)
-        out = np.empty((len(array), *self._output.shape), store.dtype)
-        self._source(array)
-        self._map(self._forward_plan(), (array,), out)
-        if not np.isfinite(out).all():
-            row = int(np.argmin(np.isfinite(out.reshape(len(out), -1)).all(axis=1)))
-            raise self._blame(array, row)
-        return out
+        """Output of the last layer for each row of `x`, (N, outputs); (0, outputs) for no rows.
 
-    def _map(
-        self, lowered: Lowered, arrays: tuple[np.ndarray, ...], out: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Run an inference plan over all rows, in slices; the sums of its results."""
-        rows = len(arrays[0])
-        step = self._rows_per_slice(lowered)
-        names = len(self._metrics) + 1
-        total = np.zeros(names)
-        for begin in range(0, rows, step):
-            end = min(rows, begin + step)
-            sources = tuple(_core.Source(array[begin:end]) for array in arrays)
-            if out is not None:
-                lowered.plan.map(sources, end - begin, out[begin:end])
-            else:
-                sums = np.zeros(names)
-                lowered.plan.map(sources, end - begin, None, sums)
-                total += sums
-        return total
-
-    @staticmethod
-    def _rows_per_slice(lowered: Lowered) -> int:
-        flops = sum(node.flops for node in lowered.order) or 1
-        return max(1, int(SLICE_FLOPS / flops / CHUNK)) * CHUNK
-
-    def _blame(self, array: np.ndarray, row: int) -> DivergenceError:
-        """The error for a row whose prediction is not finite: which layer overflowed?"""
-        assert self._store is not None
-        for name in self._store.parameters:
-            if not np.isfinite(self._store.view(name)).all():
-                return DivergenceError(
-                    f"parameter {name} holds non-finite values: load or train the model anew", name
-                )
-        for name, value in self._activations(array[row : row + 1]).items():
-            if not np.isfinite(value).all():
-                return DivergenceError(
-                    f"layer {name!r} overflows for row {row} of x: its values lie far outside what "
-                    f"{self._store.dtype} holds; scale the inputs or compile with dtype='float64'",
-                    name,
-                )
-        raise AssertionError("a non-finite output without a cause")
+        Raises
+        ------
+        DivergenceError
+            An output is not finite; the error names the layer that overflowed.
+        """
+        self._require("predict")
+        return inference.predict(self, x)
 
     def predictor(self, batch_size: int = 1) -> _core.Predictor:
         """A callable bound to this model: x (batch_size, ...) -> (batch_size, outputs).
@@ -302,53 +254,12 @@ class Model:
         you keep. It reads the model's parameters as they are at each call. Use one per thread.
         """
         self._require("predictor")
-        batch_size = whole(batch_size, "batch_size")
-        lowered = self._plan(
-            ("predict", batch_size), lambda: Request(batch_size, output=self._output)
-        )
-        size = math.prod(self._input.shape)
-        limit = data.largest(self.dtype, self._input.attrs["scale"])
-
-        def slow(bound: _core.Predictor, x: object) -> np.ndarray:
-            array = data.as_array(x, "x")
-            if array.ndim == 1 and batch_size == 1:
-                array = array.reshape(1, -1)
-            if len(array) != batch_size:
-                raise ValueError(
-                    f"this predictor takes batches of {batch_size} rows, x has {len(array)}: use "
-                    f"model.predict(x) or model.predictor(batch_size={len(array)})"
-                )
-            bound.out[...] = self.predict(array)
-            return bound.out
-
-        return _core.Predictor(lowered.plan, batch_size, self._output.shape, size, limit, slow)
+        return inference.predictor(self, whole(batch_size, "batch_size"))
 
     def evaluate(self, x: object, y: object) -> dict[str, float]:
         """Loss and metrics over a data set: {"loss": ..., "accuracy": ...}."""
         self._require("evaluate")
-        inputs, targets = self._pair(x, y)
-        return self._evaluate(inputs, targets)
-
-    def _evaluate(self, inputs: _core.Source, targets: _core.Source) -> dict[str, float]:
-        width = targets.array.shape[1]
-        lowered = self._plan(
-            ("evaluate", width),
-            lambda: Request(CHUNK, results=self._results(width), sources=2),
-        )
-        sums = self._map(lowered, (inputs.array, targets.array))
-        if not np.isfinite(sums[0]):
-            self.predict(inputs.array)
-            raise DivergenceError(
-                "the loss is not finite: targets and outputs lie too far apart", "loss"
-            )
-        return self._named_results(sums, len(inputs.array))
-
-    def _named_results(self, sums: Sequence[float] | np.ndarray, rows: int) -> dict[str, float]:
-        """Sums over rows as the loss and metrics that they stand for."""
-        assert self._loss is not None
-        loss = float(sums[0]) / rows if self._loss.mean else float(sums[0])
-        means = {m: float(s) / rows for m, s in zip(self._metrics, sums[1:], strict=True)}
-        return {"loss": loss, **means}
+        return inference.evaluate(self, *self._pair(x, y))
 
     def gradients(self, x: object, y: object, deltas: bool = False) -> dict[str, np.ndarray]:
         """Gradients of the loss over all rows of `x` by every parameter: backward, without any
@@ -357,40 +268,20 @@ class Model:
         With `deltas`, also the error signals "layer.delta" = dLoss/dz, (N, units), of every dense
         layer, z being what goes into its activation.
         """
-        store = self._require("gradients")
-        inputs, targets = self._pair(x, y)
-        rows, width = len(inputs.array), targets.array.shape[1]
-        request = Request(
-            rows,
-            results=self._results(width),
-            backward=True,
-            keep=[self._output] if deltas else [],
-            gradient=store.new_vector(),
-            sources=2,
-        )
-        lowered = lower(request, store)
-        dense = [node for node in lowered.order if node.parameters]
-        wanted = [lowered.gradients[id(node)] for node in dense] if deltas else []
-        signals = lowered.plan.once((inputs, targets), rows, wanted)
-        assert request.gradient is not None
-        found = {name: store.view(name, request.gradient) for name in store.parameters}
-        for node, signal in zip(dense, signals, strict=False):
-            found[f"{node.layer}.delta"] = signal
-        return found
+        self._require("gradients")
+        return inference.gradients(self, *self._pair(x, y), deltas)
 
     def activations(self, x: object) -> dict[str, np.ndarray]:
         """Every layer's output by the layer's name, (N, ...), dropout being the identity."""
         self._require("activations")
-        return self._activations(data.not_empty(self._inputs(x), "x"))
+        return inference.activations(self, data.not_empty(self._inputs(x), "x"))
 
-    def _activations(self, array: np.ndarray) -> dict[str, np.ndarray]:
-        assert self._store is not None
-        source = self._source(array)
-        outputs = [node for _, _, node in self._named]
-        lowered = lower(Request(len(array), keep=outputs), self._store)
-        tensors = [lowered.value(node) for node in outputs]
-        values = lowered.plan.once((source,), len(array), tensors)
-        return {name: v for (name, _, _), v in zip(self._named, values, strict=True)}
+    def _named_results(self, sums: Sequence[float] | np.ndarray, rows: int) -> dict[str, float]:
+        """Sums over rows as the loss and metrics that they stand for."""
+        assert self._loss is not None
+        loss = float(sums[0]) / rows if self._loss.mean else float(sums[0])
+        means = {m: float(s) / rows for m, s in zip(self._metrics, sums[1:], strict=True)}
+        return {"loss": loss, **means}
 
     # -- look -------------------------------------------------------------------------------------
 
@@ -415,6 +306,8 @@ class Model:
     def save(self, path: str | PathLike) -> None:
         """Write layers, parameters, optimiser state and the place in training to a safetensors
         file, from which `pybp.load` makes an equal model."""
+        from pybp import io  # JSON and paths take longer to import than all the rest
+
         self._require("save")
         io.save(self, path)
 

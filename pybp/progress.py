@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -109,6 +108,8 @@ class Progress:
             return self._columns
         if _is_notebook(self._stream):
             return _NOTEBOOK_WIDTH
+        import shutil
+
         return shutil.get_terminal_size().columns
 
     def _write(self, text: str) -> None:

@@ -12,6 +12,7 @@ from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
 from pybp.graph import topological
 from pybp.history import History
+from pybp.inference import evaluate
 from pybp.lower import Lowered, Request
 from pybp.progress import Progress
 
@@ -77,7 +78,7 @@ def fit(
                 many = max(1, min(left, MOST_STEPS // trainer.batches))
                 trainer.train(1 if validation else many, progress)
                 if validation:
-                    found = model._evaluate(*validation)
+                    found = evaluate(model, *validation)
                     trainer.add({f"val_{name}": value for name, value in found.items()})
         finally:
             progress.close()

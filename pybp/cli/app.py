@@ -139,7 +139,7 @@ def _sizes(text: str | None) -> tuple[int, ...] | None:
     except ValueError:
         sizes = (0,)
     if min(sizes) < 1:
-        raise screen.Usage(f"{text!r} is not a list of sizes such as 128,64", "--hidden")
+        raise screen.Usage(f"{text!r} is not a list of sizes such as 128,64, nor none", "--hidden")
     return sizes
 
 

@@ -109,12 +109,27 @@ def load(source: Source) -> Problem:
     """The data, split: what is to be tested on has no part in anything before."""
     rng = np.random.default_rng(source.seed)
     if source.data in ("digits", "mnist"):
-        if source.target is not None:
-            raise Usage(f"{source.data} has its own labels; leave it out", "--target")
+        _only_for_tables(source)
         problem = _images(source)
         train, validation = _split(problem.train, source.validation_fraction, True, rng)
         return replace(problem, train=train, validation=validation)
+    if source.data_root is not None:
+        raise Usage("is for --data mnist; name a CSV file by its path", "--data-root")
     return _table(source, rng)
+
+
+def _only_for_tables(source: Source) -> None:
+    given = {
+        "--target": source.target,
+        "--task": source.task,
+        "--drop": source.drop or None,
+        "--header": source.header,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise Usage(f"{source.data} has its own labels; this is for CSV files", option)
+    if source.data_root is not None and source.data != "mnist":
+        raise Usage(f"is for --data mnist; {source.data} comes with scikit-learn", "--data-root")
 
 
 def _images(source: Source) -> Problem:

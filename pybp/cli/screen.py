@@ -118,10 +118,17 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         except (ValueError, TypeError, OSError, ArithmeticError, ImportError) as error:
             if os.environ.get("PYBP_TRACEBACK"):
                 raise
-            complain(str(error) or type(error).__name__)
+            complain(_sentence(error))
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; the system's own come as numbers."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error) or type(error).__name__
 
 
 def _silence_stdout() -> None:

@@ -1,0 +1,145 @@
+"""What a model is asked: predictions, evaluations, gradients and activations.
+
+All of it may run in many threads at once: plans are read only, and every call has a workspace of its
+own.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pybp import data
+from pybp._core import Predictor, Source
+from pybp.errors import DivergenceError
+from pybp.lower import Lowered, Request, lower
+
+if TYPE_CHECKING:
+    from pybp.model import Model
+
+CHUNK = 128  # rows of one pass: its activations stay in cache
+SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
+
+
+def predict(model: Model, x: object) -> np.ndarray:
+    """See `Model.predict`."""
+    array = model._inputs(x)
+    model._source(array)
+    out = np.empty((len(array), *model._output.shape), model.dtype)
+    lowered = model._plan(("predict",), lambda: Request(CHUNK, output=model._output))
+    _map(model, lowered, (array,), out)
+    if not np.isfinite(out).all():
+        finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
+        raise _overflow(model, array, int(finite.argmin()))
+    return out
+
+
+def _map(
+    model: Model, lowered: Lowered, arrays: tuple[np.ndarray, ...], out: np.ndarray | None = None
+) -> np.ndarray:
+    """Run an inference plan over all rows, in slices; the sums of its results."""
+    rows = len(arrays[0])
+    flops = sum(node.flops for node in lowered.order) or 1
+    step = max(1, int(SLICE_FLOPS / flops / CHUNK)) * CHUNK
+    total = np.zeros(1 + len(model._metrics))
+    for begin in range(0, rows, step):
+        end = min(rows, begin + step)
+        sources = tuple(Source(array[begin:end]) for array in arrays)
+        if out is not None:
+            lowered.plan.map(sources, end - begin, out[begin:end])
+        else:
+            sums = np.zeros_like(total)
+            lowered.plan.map(sources, end - begin, None, sums)
+            total += sums
+    return total
+
+
+def _overflow(model: Model, array: np.ndarray, row: int) -> DivergenceError:
+    """The error for a row whose prediction is not finite: where did it come from?"""
+    for name, view in model.parameters.items():
+        if not np.isfinite(view).all():
+            return DivergenceError(
+                f"parameter {name} holds non-finite values: load or train the model anew", name
+            )
+    outputs = activations(model, array[row : row + 1])
+    bad = [name for name, value in outputs.items() if not np.isfinite(value).all()]
+    name = bad[0] if bad else model._output.layer
+    return DivergenceError(
+        f"layer {name!r} overflows for row {row} of x: its values lie outside what {model.dtype} "
+        "holds; scale the inputs or compile with dtype='float64'",
+        name,
+    )
+
+
+def predictor(model: Model, batch_size: int) -> Predictor:
+    """See `Model.predictor`."""
+    lowered = model._plan(
+        ("predict", batch_size), lambda: Request(batch_size, output=model._output)
+    )
+
+    def slow(bound: Predictor, x: object) -> np.ndarray:
+        """What the native way does not take: other types and layouts, and mistakes."""
+        array = data.as_array(x, "x")
+        if array.ndim == 1 and batch_size == 1:
+            array = array.reshape(1, -1)
+        if len(array) != batch_size:
+            raise ValueError(
+                f"this predictor takes batches of {batch_size} rows, x has {len(array)}: use "
+                f"model.predict(x) or model.predictor(batch_size={len(array)})"
+            )
+        bound.out[...] = predict(model, array)
+        return bound.out
+
+    feed = model._input
+    limit = data.largest(model.dtype, feed.attrs["scale"])
+    size = math.prod(feed.shape)
+    return Predictor(lowered.plan, batch_size, model._output.shape, size, limit, slow)
+
+
+def evaluate(model: Model, inputs: Source, targets: Source) -> dict[str, float]:
+    """See `Model.evaluate`."""
+    width = targets.array.shape[1]
+    lowered = model._plan(
+        ("evaluate", width),
+        lambda: Request(CHUNK, results=model._results(width), sources=2),
+    )
+    sums = _map(model, lowered, (inputs.array, targets.array))
+    if not np.isfinite(sums[0]):
+        predict(model, inputs.array)  # says which layer overflows, if one does
+        raise DivergenceError(
+            "the loss is not finite: targets and outputs lie too far apart", "loss"
+        )
+    return model._named_results(sums, len(inputs.array))
+
+
+def gradients(model: Model, inputs: Source, targets: Source, deltas: bool) -> dict[str, np.ndarray]:
+    """See `Model.gradients`."""
+    store = model._require("gradients")
+    rows = len(inputs.array)
+    vector = store.new_vector()
+    request = Request(
+        rows,
+        results=model._results(targets.array.shape[1]),
+        backward=True,
+        keep=[model._output] if deltas else [],
+        gradient=vector,
+        sources=2,
+    )
+    lowered = lower(request, store)
+    dense = [node for node in lowered.order if node.parameters] if deltas else []
+    signals = [lowered.gradients[id(node)] for node in dense]
+    values = lowered.plan.once((inputs, targets), rows, signals)
+    found = {name: store.view(name, vector) for name in store.parameters}
+    found |= {f"{node.layer}.delta": value for node, value in zip(dense, values, strict=True)}
+    return found
+
+
+def activations(model: Model, array: np.ndarray) -> dict[str, np.ndarray]:
+    """See `Model.activations`."""
+    source = model._source(array)
+    outputs = [node for _, _, node in model._named]
+    lowered = lower(Request(len(array), keep=outputs), model._require("activations"))
+    values = lowered.plan.once((source,), len(array), [lowered.value(node) for node in outputs])
+    return {name: value for (name, _, _), value in zip(model._named, values, strict=True)}
