@@ -1,7 +1,7 @@
 """What a model is asked: predictions, evaluations, gradients and activations.
 
-All of it may run in many threads at once: plans are read only, and every call has a workspace of its
-own.
+All of it may run in many threads at once: plans are read only, and every call has a workspace of
+its own.
 """
 
 from __future__ import annotations

@@ -83,6 +83,40 @@ def test_a_sparse_matrix_is_refused_with_a_remedy():
     refused(lambda model: model.predict(sparse.csr_matrix(X)), TypeError, "x", "sparse", "toarray")
 
 
+def test_float32_ends_where_it_ends():
+    """Its largest number is 3.4028e38; 3.5e38 is one too many, in any layout."""
+    model = regressor(last="tanh")
+    model.predict(replaced(0 * X, 3.4e38))
+    for x in (replaced(0 * X, 3.5e38), replaced(0 * X, -3.5e38)[:, ::-1]):
+        with pytest.raises(ValueError, match="float32"):
+            model.predict(x)
+
+
+def test_a_target_beyond_float32_is_refused():
+    y = replaced(TARGETS["mse"], 1e39)
+    refused(
+        lambda m: m.fit(X, y, verbose=0),
+        ValueError,
+        "y",
+        "float32",
+        build=regressor,
+        y=TARGETS["mse"],
+    )
+
+
+def test_a_scale_that_brings_numbers_into_range_is_applied_before_rounding():
+    """1e39 is beyond float32 and 1e39 * 1e-20 is not; 1e20 * 1e30 is, though neither factor is."""
+    for scale, x, fits in [(1e-20, 1e39, True), (1e30, 1e20, False)]:
+        model = bp.Sequential([bp.Input(1, scale=scale), bp.Dense(1, use_bias=False)])
+        model.compile(optimizer=bp.optim.SGD(0.1), loss="mse", seed=0)
+        model.parameters["dense0.weight"][...] = 1.0
+        if fits:
+            assert model.predict([[x]]).item() == pytest.approx(x * scale, rel=1e-6)
+        else:
+            with pytest.raises(ValueError, match="float32"):
+                model.predict([[x]])
+
+
 @pytest.mark.parametrize("value", [1e39, -1e39, 1e300])
 def test_a_number_beyond_float32_never_reaches_a_float32_model(value):
     x = replaced(X, value)

@@ -166,7 +166,7 @@ int main(int argc, char **argv) {
 #define SUITE(name) run_suite(#name, tests_##name, argc, argv)
   SUITE(random), SUITE(sources), SUITE(math), SUITE(gemm), SUITE(ops), SUITE(optim);
   SUITE(dispatch), SUITE(seal), SUITE(fuzz), SUITE(train), SUITE(slices), SUITE(diverge);
-  SUITE(map), SUITE(threads);
+  SUITE(interrupt), SUITE(map), SUITE(threads);
   printf("%d passed, %d failed\n", driver.passed, driver.failed);
   return driver.failed > 0 || driver.passed == 0;
 }

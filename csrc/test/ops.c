@@ -377,6 +377,16 @@ static void gradients_one_by_one(const pb_table *t) {
   }
 }
 
+/* A layer so large that it goes to the BLAS library, where there is one. */
+static void dense_in_blas(const pb_table *t) {
+  op_case c = op_cases[5];
+  if (strcmp(pb_blas_name(), "built-in") == 0) return;
+  c.in[0].dim[0] = c.in[1].dim[1] = 520;
+  c.in[1].dim[0] = c.in[2].dim[0] = 530;
+  check_use(t, &c, 64, false);
+  check_use(t, &c, 67, true);
+}
+
 #define OP(name) \
   static void op_##name(const pb_table *t) { cases_of(t, #name); }
 #include "ops/ops.def"
@@ -386,6 +396,7 @@ static void gradients_one_by_one(const pb_table *t) {
 const test tests_ops[] = {
     {"every op has a reference", NULL, every_op_has_a_reference},
 #include "ops/ops.def"
+    {"dense in BLAS", NULL, dense_in_blas},
     {"NaN stays NaN", NULL, nan_stays_nan},
     {"a label outside the classes gives NaN", NULL, wild_labels_are_nan},
     {"gradients of weight and bias one by one", NULL, gradients_one_by_one},

@@ -166,6 +166,7 @@ static void refuses(const pb_table *t, const net *s, breakage *harm) {
       CHECK(pb_map(m.plan, d.source, 1, NULL, NULL) == PB_BAD_CALL, "%s: infers", how);
       CHECK(pb_once(m.plan, d.source, 1, true, 0, 0, NULL, &w) == PB_BAD_CALL && !w, "%s: runs",
             how);
+      CHECK(!pb_workspace_new(m.plan), "%s: has a workspace", how);
       dataset_free(&d);
     }
     model_free(&m);

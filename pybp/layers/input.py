@@ -29,7 +29,7 @@ class Input(Layer):
             raise ValueError("Input: shape must have at least one dimension, got ()")
         self.shape = tuple(whole(size, "Input: shape", most=LARGEST) for size in dims)
         self.scale = real(scale, "Input: scale", -1e30, 1e30)
-        if abs(self.scale) < 1e-30:
+        if abs(self.scale) < 1e-37:  # float32 has no smaller normal numbers
             raise ValueError(f"Input: a scale of {scale!r} would hide all inputs")
 
     def build(self, x: Node | None, name: str) -> Node:
