@@ -19,7 +19,8 @@ static struct {
   char cpu[64]; /* what the user set PYBP_CPU to */
   const char *suite, *name;
   const pb_table *variant;
-  int failures; /* of the running test */
+  int failures;        /* of the running test */
+  const char *skipped; /* why the running test was */
   int passed, failed;
 } driver;
 
@@ -35,6 +36,8 @@ bool check(bool ok, const char *file, int line, const char *format, ...) {
   printf("\n");
   return ok;
 }
+
+void skip(const char *why) { driver.skipped = why; }
 
 /* --- instruction sets --------------------------------------------------------------------------- */
 
@@ -123,13 +126,15 @@ bool close_to(double value, double wanted, double tolerance) {
 /* --- running ------------------------------------------------------------------------------------ */
 
 static void run_one(const test *t, const pb_table *variant) {
-  driver.name = t->name, driver.variant = variant, driver.failures = 0;
+  driver.name = t->name, driver.variant = variant, driver.failures = 0, driver.skipped = NULL;
   if (variant) t->each(variant);
   else t->once();
   if (driver.failures > SHOWN_FAILURES)
     printf("    ... and %d more\n", driver.failures - SHOWN_FAILURES);
+  if (driver.skipped && variant == driver.table[0])
+    printf("  %s: %s: skipped, %s\n", driver.suite, t->name, driver.skipped);
   if (driver.failures) driver.failed++;
-  else driver.passed++;
+  else if (!driver.skipped) driver.passed++;
 }
 
 static bool asked_for(const char *suite, const char *name, int argc, char **argv) {

@@ -33,6 +33,9 @@ extern const test tests_random[], tests_sources[], tests_math[], tests_gemm[], t
 #define CHECK(ok, ...) check(ok, __FILE__, __LINE__, __VA_ARGS__)
 bool check(bool ok, const char *file, int line, const char *format, ...) PRINTF_LIKE(4, 5);
 
+/* Leaves the running test out of the count: it has nothing to do on this machine. */
+void skip(const char *why);
+
 /* Kernels of every instruction set that this CPU has, up to the one that PYBP_CPU names. */
 int table_count(void);
 const pb_table *table_at(int i);   /* 32-bit and 64-bit reals take turns */

@@ -97,7 +97,10 @@ static void threads_mixed(const pb_table *t) {
 
 /* Large enough for a BLAS library, where there is one. */
 static void threads_large(const pb_table *t) {
-  if (strcmp(pb_blas_name(), "built-in") == 0) return;
+  if (strcmp(pb_blas_name(), "built-in") == 0) {
+    skip("built without BLAS");
+    return;
+  }
   any_threads(t, (net){TRAINING, 2, {700, 600, 10}, "relu", 0, 128, "momentum", true}, 256);
   any_threads(t, (net){TRAINING, 2, {700, 600, 10}, "relu", 0, 128, "sgd", false}, 200);
 }

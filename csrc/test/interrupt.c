@@ -1,0 +1,88 @@
+/* Runs that are asked to stop: between instructions, before any parameter has changed in that step,
+ * so that going on later gives the bits of a run that was never stopped.
+ */
+#include <string.h>
+
+#include "test/net.h"
+
+static int asked, stops_left;
+
+static bool stop_sometimes(void) {
+  asked++;
+  return stops_left > 0 && stops_left-- > 0;
+}
+
+static bool never(void) {
+  asked++;
+  return false;
+}
+
+/* Stopped twice wherever the run happens to be, then brought to the end of that epoch. */
+static void stopped_and_resumed(const pb_table *t, const net *s, int threads) {
+  enum { EPOCHS = 1000000 };
+  dataset d = dataset_new(s, 2 * s->capacity, 4);
+  double *results = exact_alloc(EPOCHS * 2 * 8);
+  model m = net_model(t, s), whole = net_model(t, s);
+  pb_run run = run_of(&d, s, EPOCHS, results);
+  run.poll = stop_sometimes;
+  asked = 0, stops_left = 2;
+  pb_set_threads(threads);
+  for (int i = 0; i < 2; i++) {
+    CHECK(pb_train(m.plan, &run) == PB_INTERRUPTED, "a run goes on although it is told to stop");
+    CHECK(run.step == run.epoch * 2 + run.row / s->capacity, "stopped within a step");
+  }
+  CHECK(asked == 2, "asked %d times", asked);
+  run.epochs = run.epoch + 1;
+  CHECK(pb_train(m.plan, &run) == PB_OK, "the run cannot go on");
+  pb_run straight = run_of(&d, s, run.epochs, results);
+  CHECK(pb_train(whole.plan, &straight) == PB_OK, "training fails");
+  CHECK(straight.step == run.step && models_equal(&whole, &m),
+        "%s%d threads: stopped and resumed, other bits at step %d", s->fused ? "fused, " : "",
+        threads, (int)run.step);
+  pb_set_threads(1);
+  exact_free(results);
+  model_free(&m), model_free(&whole);
+  dataset_free(&d);
+}
+
+static void training(const pb_table *t) {
+  net small = {TRAINING, 2, {6, 11, 3}, "relu", 0.3, 6, "adam", true};
+  net shared = {TRAINING, 2, {40, 230, 5}, "tanh", 0.1, 60, "momentum", false};
+  stopped_and_resumed(t, &small, 1);
+  stopped_and_resumed(t, &shared, 1);
+  stopped_and_resumed(t, &shared, 2);
+}
+
+/* More and more rows, until a pass is long enough to be asked. */
+static void one_pass(const pb_table *t) {
+  net s = {GRADIENTS, 3, {40, 100, 100, 10}, "tanh", 0.3, 1 << 15, NULL, false};
+  dataset d = dataset_new(&s, s.capacity, 6);
+  model m = net_model(t, &s);
+  pb_status status = PB_OK;
+  int64_t n = 64;
+  for (; n <= s.capacity && status == PB_OK; n *= 2) {
+    pb_workspace *w = NULL;
+    asked = 0, stops_left = 1;
+    status = pb_once(m.plan, d.source, n, true, 1, 2, stop_sometimes, &w);
+    CHECK(status == PB_OK ? asked == 0 : asked == 1, "status %d, asked %d times", (int)status,
+          asked);
+    pb_workspace_release(m.plan, w);
+    if (status == PB_OK) continue;
+    CHECK(status == PB_INTERRUPTED, "%d rows: status %d", (int)n, (int)status);
+    asked = 0;
+    CHECK(pb_once(m.plan, d.source, n, true, 1, 2, never, &w) == PB_OK, "stopped without reason");
+    pb_workspace_release(m.plan, w);
+    CHECK(asked > 0, "never asked");
+    CHECK(pb_once(m.plan, d.source, n, true, 1, 2, NULL, &w) == PB_OK, "nobody to ask");
+    pb_workspace_release(m.plan, w);
+  }
+  CHECK(status == PB_INTERRUPTED, "a pass over %d rows is never asked", (int)s.capacity);
+  model_free(&m);
+  dataset_free(&d);
+}
+
+const test tests_interrupt[] = {
+    {"training", NULL, training},
+    {"one pass", NULL, one_pass},
+    {0},
+};
