@@ -91,7 +91,7 @@ CASES = {
         for i, o, n in DENSE_SIZES
         for bias in (0, 1)
     ]
-    + [Case([(4, 6)], [(5, 6), (5,)], rows=3), Case([(700,)], [(400, 700), (400,)], rows=96)],
+    + [Case([(4, 6)], [(5, 6), (5,)], rows=3), Case([(900,)], [(300, 900), (300,)], rows=600)],
     "softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
     "dropout": [Case([(9,)], attrs={"rate": 0.4})],
     "squared_error": [

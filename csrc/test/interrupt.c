@@ -53,30 +53,31 @@ static void training(const pb_table *t) {
   stopped_and_resumed(t, &shared, 2);
 }
 
-/* More and more rows, until a pass is long enough to be asked. */
+/* Asks through `poll` in passes over more and more rows, until one is long enough to be asked;
+   returns what that one came to. */
+static pb_status pass_until_asked(model *m, const dataset *d, int64_t *n, pb_poll *poll) {
+  pb_status status = PB_OK;
+  for (asked = 0; asked == 0 && *n <= d->rows; *n *= 2) {
+    pb_workspace *w = NULL;
+    status = pb_once(m->plan, d->source, *n, true, 1, 2, poll, &w);
+    CHECK(asked > 0 || status == PB_OK, "%d rows: status %d, unasked", (int)*n, (int)status);
+    pb_workspace_release(m->plan, w);
+  }
+  CHECK(asked > 0, "a pass over %d rows is never asked", (int)d->rows);
+  return status;
+}
+
 static void one_pass(const pb_table *t) {
-  net s = {GRADIENTS, 3, {40, 100, 100, 10}, "tanh", 0.3, 1 << 15, NULL, false};
+  net s = {GRADIENTS, 3, {40, 400, 400, 10}, "tanh", 0.3, 4096, NULL, false};
   dataset d = dataset_new(&s, s.capacity, 6);
   model m = net_model(t, &s);
-  pb_status status = PB_OK;
-  int64_t n = 64;
-  for (; n <= s.capacity && status == PB_OK; n *= 2) {
-    pb_workspace *w = NULL;
-    asked = 0, stops_left = 1;
-    status = pb_once(m.plan, d.source, n, true, 1, 2, stop_sometimes, &w);
-    CHECK(status == PB_OK ? asked == 0 : asked == 1, "status %d, asked %d times", (int)status,
-          asked);
-    pb_workspace_release(m.plan, w);
-    if (status == PB_OK) continue;
-    CHECK(status == PB_INTERRUPTED, "%d rows: status %d", (int)n, (int)status);
-    asked = 0;
-    CHECK(pb_once(m.plan, d.source, n, true, 1, 2, never, &w) == PB_OK, "stopped without reason");
-    pb_workspace_release(m.plan, w);
-    CHECK(asked > 0, "never asked");
-    CHECK(pb_once(m.plan, d.source, n, true, 1, 2, NULL, &w) == PB_OK, "nobody to ask");
-    pb_workspace_release(m.plan, w);
-  }
-  CHECK(status == PB_INTERRUPTED, "a pass over %d rows is never asked", (int)s.capacity);
+  int64_t n = 16;
+  stops_left = 1;
+  pb_status status = pass_until_asked(&m, &d, &n, stop_sometimes);
+  CHECK(status == PB_INTERRUPTED && asked == 1, "status %d, asked %d times", (int)status, asked);
+  n /= 2;
+  status = pass_until_asked(&m, &d, &n, never);
+  CHECK(status == PB_OK, "told to go on: status %d", (int)status);
   model_free(&m);
   dataset_free(&d);
 }

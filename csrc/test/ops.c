@@ -390,6 +390,7 @@ static void dense_in_blas(const pb_table *t) {
   }
   c.in[0].dim[0] = c.in[1].dim[1] = 520;
   c.in[1].dim[0] = c.in[2].dim[0] = 530;
+  c.span = 0.2;
   check_use(t, &c, 64, false);
   check_use(t, &c, 67, true);
 }
