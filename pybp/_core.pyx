@@ -64,8 +64,8 @@ cdef extern from "pybp.h" nogil:
     ctypedef struct pb_table:
         const char *isa
         int32_t real_size
-        const pb_op **ops
-        const pb_optim **optims
+        const pb_op *const *ops
+        const pb_optim *const *optims
     ctypedef struct pb_tensor:
         pb_arena arena
         bint is_double
@@ -177,7 +177,7 @@ cdef dict signature(const char *text):
 
 def ops():
     """Every op by name: its attributes, inputs, parameters and flags, as its table row says."""
-    cdef const pb_op **row = table(32).ops
+    cdef const pb_op *const *row = table(32).ops
     cdef dict found = {}
     while row[0] != NULL:
         flags = {name for name, bit in FLAGS.items() if row[0].flags & bit}
@@ -192,7 +192,7 @@ def ops():
 
 def optimizers():
     """Every optimiser by name: its attributes and how many state vectors it keeps."""
-    cdef const pb_optim **row = table(32).optims
+    cdef const pb_optim *const *row = table(32).optims
     cdef dict found = {}
     while row[0] != NULL:
         found[row[0].name.decode()] = {

@@ -14,7 +14,7 @@ class Sequential(Model):
 
     >>> import pybp as bp
     >>> model = bp.Sequential([bp.Input(2), bp.Dense(8, activation="tanh"), bp.Dense(1)])
-    >>> model.compile(optimizer=bp.optim.SGD(0.5, momentum=0.9), loss="mse", seed=1)
+    >>> model.compile(optimizer=bp.optim.Adam(0.05), loss="mse", seed=1)
     >>> x, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
     >>> history = model.fit(x, y, epochs=300, batch_size=4, verbose=0)
     >>> (model.predict(x)[:, 0] > 0.5).tolist()

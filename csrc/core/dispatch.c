@@ -29,7 +29,7 @@ enum { VARIANTS = sizeof variants / sizeof *variants };
 
 #ifndef PB_HAVE_X86_VARIANTS
 static int usable(void) { return 1; }
-#elif defined(_MSC_VER) && !defined(__clang__)
+#elif defined(_MSC_VER) /* clang-cl too: the builtins need a runtime that its linker lacks */
 #include <immintrin.h>
 #include <intrin.h>
 static int usable(void) {

@@ -6,7 +6,11 @@
 
 #include "ops/real.h"
 
-#if !defined(__GNUC__)
+#if defined(__GNUC__) || defined(__clang__)
+#define VEC_EXTENSIONS
+#endif
+
+#ifndef VEC_EXTENSIONS
 #define VEC_BYTES ((int)sizeof(real))
 #define VEC_REGISTERS 16
 typedef real vec;
@@ -34,7 +38,7 @@ typedef real vec_unaligned
 
 enum { LANES = VEC_BYTES / (int)sizeof(real) };
 
-#ifdef __GNUC__
+#ifdef VEC_EXTENSIONS
 PB_INLINE vec vec_load(const real *p) { return *(const vec_unaligned *)p; }
 PB_INLINE void vec_store(real *p, vec v) { *(vec_unaligned *)p = v; }
 PB_INLINE vec vec_set(real x) { return (vec){0} + x; }
@@ -45,7 +49,10 @@ PB_INLINE vec vec_set(real x) { return x; }
 #endif
 
 /* The first k < LANES reals; the other lanes are zero, and memory past them is not touched. */
-#if defined(__AVX512F__) && PB_REAL_BITS == 32
+#ifndef VEC_EXTENSIONS /* one lane has no part */
+PB_INLINE vec vec_load_part(const real *p, int64_t k) { return (void)p, (void)k, 0; }
+PB_INLINE void vec_store_part(real *p, int64_t k, vec v) { (void)p, (void)k, (void)v; }
+#elif defined(__AVX512F__) && PB_REAL_BITS == 32
 PB_INLINE vec vec_load_part(const real *p, int64_t k) {
   return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << k) - 1), p);
 }
@@ -94,7 +101,7 @@ PB_INLINE void vec_store_part(real *p, int64_t k, vec v) {
 
 /* Sums of LANES vectors at once: lane i of the answer is the sum over the lanes of v[i]. Pairs of
    vectors are folded by adding their even lanes to their odd ones, log2(LANES) times. */
-#if !defined(__GNUC__)
+#ifndef VEC_EXTENSIONS
 PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #else
 #if VEC_BYTES == 64 && PB_REAL_BITS == 32
