@@ -2,154 +2,9 @@
  * loops, and the work cut between any number of threads against one.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "test/draft.h"
-#include "test/reference.h"
-
-enum { SOURCES = 8 };
-
-/* One use of an op for n rows, with the numbers that go through it. */
-typedef struct {
-  const op_case *c;
-  int64_t n, size;           /* rows; numbers in a row of the output */
-  int64_t count[PB_MAX_IN];  /* numbers in each input */
-  double *in[PB_MAX_IN];     /* inputs */
-  double *v;                 /* gradient of the loss by the output */
-  double *before[PB_MAX_IN]; /* what the inputs' gradients hold beforehand */
-  bool differentiable[PB_MAX_IN];
-  draft draft;
-  int32_t x[PB_MAX_IN], dx[PB_MAX_IN], y, dy, saved;
-  pb_source source[SOURCES];
-} use;
-
-static double *numbers(int64_t n) { return exact_alloc(n * (int64_t)sizeof(double)); }
-
-static void fill_input(const pb_table *t, const op_case *c, int j, int64_t count, rng *r,
-                       double *x) {
-  int64_t classes = pb_shape_size(&c->in[0]), columns = pb_shape_size(&c->in[j]);
-  double span = c->span > 0 ? c->span : 2, total = 0;
-  for (int64_t i = 0; i < count; i++) {
-    do x[i] = span * rng_uniform(r);
-    while (fabs(x[i]) < 1e-3); /* keeps clear of kinks */
-    if (c->fill[j] == CLASS) x[i] = (double)rng_below(r, classes);
-    if (c->fill[j] == BITS) x[i] = (double)rng_below(r, 2);
-    if (c->fill[j] == MASSES) x[i] = fabs(x[i]);
-  }
-  for (int64_t i = 0; i < count && c->fill[j] == MASSES; i++) {
-    if (i % columns == 0) total = 0;
-    total += x[i];
-    if (i % columns == columns - 1)
-      for (int64_t k = i - columns + 1; k <= i; k++) x[k] /= total;
-  }
-  for (int64_t i = 0; i < count; i++) x[i] = as_real(t, x[i]);
-}
-
-/* The array that a tensor of rows is fed from. */
-static void bind(use *u, int32_t id, const double *data) {
-  int32_t k = u->draft.nsource;
-  u->source[k] = source_of(data, u->n, pb_shape_size(&u->draft.tensor[id].shape));
-  draft_feed(&u->draft, k, 1, id);
-}
-
-static void name_tensors(use *u, const pb_op *op, pb_inferred *r) {
-  const op_case *c = u->c;
-  draft *d = &u->draft;
-  CHECK(op->infer(c->attr, c->in, c->nin, r), "%s refuses its shapes", c->op);
-  for (int j = 0; j < c->nin; j++)
-    u->x[j] = draft_tensor(d, c->in[j].batched ? PB_ACT : PB_PARAM, c->in[j], false);
-  u->y = draft_tensor(d, PB_ACT, r->out, op->flags & PB_PER_ROW);
-  if (d->end[PB_GRAD] < d->end[PB_PARAM]) d->end[PB_GRAD] = d->end[PB_PARAM];
-  if (!(op->flags & PB_PER_ROW))
-    u->dy = draft_tensor(d, r->out.batched ? PB_ACT : PB_GRAD, r->out, false);
-  if (r->saved_row > 0) u->saved = draft_rows(d, r->saved_row);
-  for (int j = 0; j < c->nin; j++)
-    if (u->differentiable[j]) u->dx[j] = draft_gradient(d, u->x[j]);
-}
-
-static void write_phase(use *u, pb_phase phase, bool add) {
-  const op_case *c = u->c;
-  pb_instr *k = draft_instr(&u->draft, phase, c->op);
-  k->nin = c->nin, k->node = REFERENCE_NODE;
-  k->out = u->y, k->dout = phase == PB_FORWARD ? -1 : u->dy, k->saved = u->saved;
-  memcpy(k->attr, c->attr, sizeof k->attr);
-  if (c->activation) k->activation = pb_find_op(u->draft.table, c->activation);
-  for (int j = 0; j < c->nin; j++) {
-    k->in[j] = u->x[j];
-    k->din[j] = phase == PB_FORWARD ? -1 : u->dx[j], k->add[j] = add;
-  }
-}
-
-/* A step of the central differences may not cross the kink of a fused relu. */
-static bool clear_of_kinks(const use *u) {
-  op_case linear = *u->c;
-  if (!linear.activation || strcmp(linear.activation, "relu") != 0) return true;
-  linear.activation = NULL;
-  double *z = numbers(u->n * u->size);
-  bool clear = true;
-  linear.forward(&linear, u->n, u->size, (const double *const *)u->in, z);
-  for (int64_t i = 0; i < u->n * u->size; i++) clear &= fabs(z[i]) > 2e-3;
-  exact_free(z);
-  return clear;
-}
-
-static void fill_inputs(use *u, const pb_table *t, rng *r) {
-  for (int j = 0; j < u->c->nin; j++) fill_input(t, u->c, j, u->count[j], r, u->in[j]);
-  if (!clear_of_kinks(u)) fill_inputs(u, t, r);
-}
-
-static use use_new(const pb_table *t, const op_case *c, int64_t n, bool add) {
-  use u = {.c = c, .n = n, .dy = -1, .saved = -1, .draft = draft_new(t, n + 2)};
-  const pb_op *op = pb_find_op(t, c->op);
-  rng r = {(uint64_t)(n * 1000 + c->nin)};
-  for (int j = 0; j < c->nin; j++) {
-    bool param = !c->in[j].batched && j > 0;
-    u.dx[j] = -1;
-    u.differentiable[j] = param ? op->backward_param != NULL : j == 0 && op->backward_in != NULL;
-    u.count[j] = pb_shape_size(&c->in[j]) * (c->in[j].batched ? n : 1);
-    u.in[j] = numbers(u.count[j]), u.before[j] = numbers(u.count[j]);
-    for (int64_t i = 0; i < u.count[j]; i++) u.before[j][i] = as_real(t, rng_uniform(&r));
-  }
-  pb_inferred inferred = {0};
-  name_tensors(&u, op, &inferred);
-  u.size = pb_shape_size(&inferred.out);
-  if (!inferred.out.batched) u.n = 1;
-  fill_inputs(&u, t, &r);
-  u.v = numbers(u.n * u.size);
-  for (int64_t i = 0; i < u.n * u.size; i++) {
-    u.v[i] = as_real(t, rng_uniform(&r));
-    if (op->flags & PB_PER_ROW) u.v[i] = c->mean ? 1 / (double)n : 1;
-  }
-  for (int j = 0; j < c->nin; j++) {
-    if (u.draft.tensor[u.x[j]].arena == PB_ACT) bind(&u, u.x[j], u.in[j]);
-    if (u.dx[j] >= 0 && u.draft.tensor[u.dx[j]].arena == PB_ACT) bind(&u, u.dx[j], u.before[j]);
-  }
-  if (u.dy >= 0 && u.draft.tensor[u.dy].arena == PB_ACT) bind(&u, u.dy, u.v);
-  write_phase(&u, PB_FORWARD, add);
-  if (c->activation) write_phase(&u, PB_DELTA, add);
-  if (op->backward_in) write_phase(&u, PB_BACKWARD_IN, add);
-  if (op->backward_param) write_phase(&u, PB_BACKWARD_PARAM, add);
-  return u;
-}
-
-static void use_free(use *u) {
-  for (int j = 0; j < u->c->nin; j++) exact_free(u->in[j]), exact_free(u->before[j]);
-  exact_free(u->v);
-}
-
-/* Parameters, and the gradients that lie in the gradient vector. */
-static void fill_vectors(const use *u, const pb_table *t, void *const *ptr) {
-  for (int j = 0; j < u->c->nin; j++) {
-    if (u->draft.tensor[u->x[j]].arena != PB_PARAM) continue;
-    for (int64_t i = 0; i < u->count[j]; i++) {
-      put_real(t, ptr[u->x[j]], i, u->in[j][i]);
-      if (u->dx[j] >= 0) put_real(t, ptr[u->dx[j]], i, u->before[j][i]);
-    }
-  }
-  if (u->dy >= 0 && u->draft.tensor[u->dy].arena == PB_GRAD)
-    for (int64_t i = 0; i < u->n * u->size; i++) put_real(t, ptr[u->dy], i, u->v[i]);
-}
+#include "test/use.h"
 
 /* --- the three comparisons ---------------------------------------------------------------------- */
 
@@ -215,7 +70,7 @@ static void check_parts(const use *u, model *m, pb_workspace *w, int parts) {
   const pb_plan *p = m->plan;
   void *ptr[MAX_TENSORS];
   for (int32_t i = 0; i < p->ntensor; i++) ptr[i] = exact_alloc(rows_bytes(p, i, u->n));
-  fill_vectors(u, p->table, ptr);
+  use_fill(u, ptr);
   for (int32_t i = 0; i < p->ninstr; i++)
     for (int part = 0; part < parts; part++) {
       const pb_instr *k = &p->instr[i];
@@ -250,13 +105,9 @@ static void check_use(const pb_table *t, const op_case *c, int64_t n, bool add) 
   model m = model_new(&u.draft);
   pb_workspace *w = NULL;
   if (model_seal(&m)) {
-    void *ptr[MAX_TENSORS] = {0};
-    for (int32_t i = 0; i < m.plan->ntensor; i++) {
-      const pb_tensor *x = &m.plan->tensor[i];
-      if (x->arena == PB_PARAM) ptr[i] = (char *)m.param + x->offset;
-      if (x->arena == PB_GRAD) ptr[i] = (char *)m.grad + x->offset;
-    }
-    fill_vectors(&u, t, ptr);
+    void *ptr[MAX_TENSORS];
+    use_places(&u, &m, ptr);
+    use_fill(&u, ptr);
     pb_status status =
         pb_once(m.plan, u.source, n, c->training, REFERENCE_SEED, REFERENCE_STEP, NULL, &w);
     CHECK(status == PB_OK, "%s: pb_once gives %d", c->op, (int)status);
@@ -289,13 +140,6 @@ static void cases_of(const pb_table *t, const char *op) {
       check_use(t, c, rows[k], true);
     }
   }
-}
-
-/* The first use with so many inputs, and columns of the first. */
-static const op_case *find_case(const char *op, int nin, int64_t columns) {
-  const op_case *c = op_cases;
-  while (strcmp(c->op, op) != 0 || c->nin != nin || case_columns(c, 0) != columns) c++;
-  return c;
 }
 
 /* --- what holds for all -------------------------------------------------------------------------- */
@@ -365,10 +209,8 @@ static void gradients_one_by_one(const pb_table *t) {
     model m = model_new(&u.draft);
     pb_workspace *w = NULL;
     void *ptr[MAX_TENSORS];
-    for (int32_t i = 0; i < m.plan->ntensor; i++)
-      ptr[i] = (char *)(u.draft.tensor[i].arena == PB_PARAM ? m.param : m.grad) +
-               (u.draft.tensor[i].arena == PB_ACT ? 0 : u.draft.tensor[i].offset);
-    fill_vectors(&u, t, ptr);
+    use_places(&u, &m, ptr);
+    use_fill(&u, ptr);
     if (model_seal(&m) && pb_once(m.plan, u.source, 7, true, 0, 0, NULL, &w) == PB_OK) {
       check_gradient(&u, t, wanted, pb_workspace_tensor(w, u.dx[wanted]), false);
       const void *other = pb_workspace_tensor(w, u.dx[3 - wanted]);
@@ -381,20 +223,6 @@ static void gradients_one_by_one(const pb_table *t) {
   }
 }
 
-/* A layer so large that it goes to the BLAS library, where there is one. */
-static void dense_in_blas(const pb_table *t) {
-  op_case c = *find_case("dense", 3, 7);
-  if (strcmp(pb_blas_name(), "built-in") == 0) {
-    skip("built without BLAS");
-    return;
-  }
-  c.in[0].dim[0] = c.in[1].dim[1] = 520;
-  c.in[1].dim[0] = c.in[2].dim[0] = 530;
-  c.span = 0.2;
-  check_use(t, &c, 64, false);
-  check_use(t, &c, 67, true);
-}
-
 #define OP(name) \
   static void op_##name(const pb_table *t) { cases_of(t, #name); }
 #include "ops/ops.def"
@@ -404,7 +232,6 @@ static void dense_in_blas(const pb_table *t) {
 const test tests_ops[] = {
     {"every op has a reference", NULL, every_op_has_a_reference},
 #include "ops/ops.def"
-    {"dense in BLAS", NULL, dense_in_blas},
     {"NaN stays NaN", NULL, nan_stays_nan},
     {"a label outside the classes gives NaN", NULL, wild_labels_are_nan},
     {"gradients of weight and bias one by one", NULL, gradients_one_by_one},

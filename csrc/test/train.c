@@ -101,8 +101,8 @@ static void threads_large(const pb_table *t) {
     skip("built without BLAS");
     return;
   }
-  any_threads(t, (net){TRAINING, 2, {700, 600, 10}, "relu", 0, 128, "momentum", true}, 256);
-  any_threads(t, (net){TRAINING, 2, {700, 600, 10}, "relu", 0, 128, "sgd", false}, 200);
+  any_threads(t, (net){TRAINING, 2, {1400, 260, 10}, "relu", 0, 300, "momentum", true}, 560);
+  any_threads(t, (net){TRAINING, 2, {1400, 260, 10}, "relu", 0, 300, "sgd", false}, 300);
 }
 
 /* Without a single backward instruction the threads still keep step. */
