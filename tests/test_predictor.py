@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+from interpreter import python
 from refusal import CLASSES, X, classifier, state
 
 import pybp as bp
@@ -80,6 +81,33 @@ def test_a_predictor_outlives_the_name_of_its_model():
     del model
     gc.collect()
     np.testing.assert_allclose(predictor(X[:1].astype("f4")), expected, rtol=1e-6)
+
+
+def test_a_predictor_in_a_reference_cycle_is_collected():
+    """In a new interpreter, since a mistake here ends it."""
+    python("""
+        import gc
+        from refusal import X, classifier
+
+        class Server:
+            def __init__(self, model):
+                self.ask, self.me = model.predictor(), self
+
+        model = classifier()
+        server, predictor = Server(model), model.predictor()
+        ring = [predictor]
+        ring.append(ring)
+        try:
+            model.predictor()([[1, 2, 3]])
+        except ValueError as error:
+            error.itself = error
+        del server, predictor, ring
+        gc.collect()
+        model.itself = model
+        model.predict(X)
+        del model
+        gc.collect()
+        """)
 
 
 def test_predictors_of_one_model_run_at_once():

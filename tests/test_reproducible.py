@@ -291,6 +291,28 @@ def test_memory_stays_flat():
 
 
 @needs_proc
+def test_batches_of_every_size_share_their_memory():
+    """A step on each of 300 batch sizes, a predictor for each: no hoard of workspaces."""
+    grown = python("""
+        import os
+        from test_reproducible import build, data
+        def resident():
+            with open("/proc/self/statm") as numbers:
+                return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        x, y = data(300, 200, 10)
+        model = build((500, 10), 200)
+        model.train_on_batch(x, y)
+        model.predictor(300)(x)
+        before = resident()
+        for rows in range(1, 300):
+            model.train_on_batch(x[:rows], y[:rows])
+            model.predictor(rows)(x[:rows])
+        print(resident() - before)
+        """)
+    assert int(grown) < 32 * 2**20
+
+
+@needs_proc
 def test_models_are_freed():
     """Three hundred models of 1.3 MB (with the moments of Adam) come and go."""
     grown = python("""
