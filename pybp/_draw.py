@@ -97,7 +97,7 @@ def curve(axes: Axes, curves: Curves, name: str) -> None:
         _logarithmic_if_wide(axes, np.concatenate([values for _, values, _ in lines]))
     _bare(axes, name)
     axes.set_xlabel("epoch", fontsize=9, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color=_LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
@@ -126,7 +126,7 @@ def confusion(axes: Axes, given: Answers) -> None:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right = np.eye(classes, dtype=bool)
     # The root lifts single mistakes out of the white.
-    strength = np.where(right, share, np.sqrt(share))[..., None]
+    strength = np.where(right, share, np.cbrt(share))[..., None]
     colour = np.where(right[..., None], to_rgb(BLUE), to_rgb(VERMILLION))
     cells = 1 + strength * (colour - 1)
     axes.imshow(cells, interpolation="nearest")
@@ -235,6 +235,16 @@ def values(y_true: ArrayLike, y_pred: ArrayLike) -> tuple[NDArray[Any], NDArray[
     return true, said
 
 
+def _few_ticks(axis: Any, most: int) -> None:
+    """So few that large numbers do not meet; with their thousands set apart."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most))
+    low, high = axis.get_view_interval()
+    if 1e4 <= max(abs(low), abs(high)) < 1e8:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
 def scatter(axes: Axes, true: NDArray[Any], said: NDArray[Any], name: str) -> None:
     """Predicted over true values, and the diagonal where both agree."""
     name = _short(name, _LABEL_LENGTH)
@@ -246,6 +256,8 @@ def scatter(axes: Axes, true: NDArray[Any], said: NDArray[Any], name: str) -> No
     axes.scatter(true, said, s=16, color=BLUE, alpha=alpha, linewidths=0, rasterized=True)
     _bare(axes, "predicted over true values")
     axes.set(xlim=ends, ylim=ends, aspect="equal", anchor="N")
+    _few_ticks(axes.xaxis, 6)
+    _few_ticks(axes.yaxis, 6)
     axes.set_xlabel(f"true {name}", fontsize=9, color=INK)
     axes.set_ylabel(f"predicted {name}", fontsize=9, color=INK)
 
@@ -256,5 +268,6 @@ def errors(axes: Axes, true: NDArray[Any], said: NDArray[Any], name: str) -> Non
     axes.hist(found, bins=min(40, max(8, int(np.sqrt(len(found))))), color=BLUE)
     axes.axvline(0, color=INK, linewidth=1)
     _bare(axes, "errors: predicted - true")
+    _few_ticks(axes.xaxis, 4)
     axes.set_xlabel(_short(name, _LABEL_LENGTH), fontsize=9, color=INK)
     axes.set_ylabel("rows", fontsize=9, color=INK)

@@ -180,9 +180,10 @@ def test_report_is_readable_with_any_number_of_classes(tmp_path, classes, named,
     assert flaws(figure) == []
 
 
-def test_report_of_values(tmp_path):
-    true = RNG.normal(size=300) * 1e5
-    guess = true + RNG.normal(size=300) * 1e4
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0, 1e3, 1e5, 1e7, 1e12])
+def test_report_of_values(tmp_path, scale):
+    true = (RNG.normal(size=4000) + 3) * scale
+    guess = true + RNG.normal(size=4000) * RNG.normal(size=4000) * scale / 4
     figure = plots.report(
         {"loss": CURVES["loss"]},
         true,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pybp.cli.problem import Part
+from pybp.cli.screen import number
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Scores:
         """The number that tells most, in words."""
         if "accuracy" in self.values:
             return f"{100 * self.values['accuracy']:.2f} % right"
-        return f"RMSE {self.values['RMSE']:.4g}"
+        return f"RMSE {number('RMSE', self.values['RMSE'])}"
 
 
 def classes(outputs: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:

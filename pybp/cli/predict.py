@@ -122,7 +122,8 @@ def _compare(outputs: NDArray[Any], truth: list[str], metadata: dict[str, str]) 
             values = np.array([float(cell) for cell in truth])
         except ValueError:
             return
-        words = ", ".join(f"{k} {v:.4g}" for k, v in of_values(values, outputs[:, 0]).items())
+        found = of_values(values, outputs[:, 0])
+        words = ", ".join(f"{name} {screen.number(name, found[name])}" for name in found)
     screen.err().print(words, soft_wrap=True)
 
 

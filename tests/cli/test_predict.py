@@ -80,7 +80,7 @@ def test_predict_values(run):
     assert head == ["predicted price"]
     said = bp.load("pybp-plane.safetensors").predict(x)[:, 0]
     np.testing.assert_allclose([float(row[0]) for row in answers], said, rtol=1e-6)
-    rmse = float(re.search(r"RMSE ([\d.e+]+)", result.stderr)[1])
+    rmse = float(re.search(r"RMSE ([\d.,]+), ", result.stderr)[1].replace(",", ""))
     assert rmse == pytest.approx(np.sqrt(((said - y) ** 2).mean()), rel=1e-3)
 
 
