@@ -15,5 +15,5 @@ def python(code, *arguments, timeout=100):
         timeout=timeout,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stderr}"
     return done.stdout
