@@ -99,6 +99,7 @@ def test_failures(error, arguments, words):
 
 @pytest.mark.parametrize("missing", ["rich", "typer"])
 def test_without_the_extra_the_remedy_is_one_line(tmp_path, missing):
+    pytest.importorskip("rich")
     code = f"import sys; sys.modules[{missing!r}] = None; import pybp.cli; pybp.cli.main()"
     with process("train", cwd=tmp_path, code=("-c", code)) as started:
         _, complaint = started.communicate(timeout=60)
