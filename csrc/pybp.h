@@ -148,6 +148,7 @@ typedef struct {
   bool is_double; /* per-row results accumulate in double */
   int64_t offset; /* bytes from the start of the arena */
   pb_shape shape;
+  int64_t size; /* elements, of one row when batched; set by seal */
 } pb_tensor;
 
 /* One instruction. Operands are indices of tensors, -1 for none. */

@@ -79,7 +79,7 @@ static int64_t tensor_end(const pb_plan *p, const pb_tensor *t) {
 }
 
 static pb_status seal_tensor(pb_plan *p, int32_t i) {
-  const pb_tensor *t = &p->tensor[i];
+  pb_tensor *t = &p->tensor[i];
   int64_t room = t->arena == PB_ACT ? p->act_bytes : p->nparam * p->table->real_size;
   if (t->arena > PB_ACT || tensor_end(p, t) < 0 || tensor_end(p, t) > room)
     return refuse(p, "tensor %d lies outside its arena", (int)i);
@@ -87,6 +87,7 @@ static pb_status seal_tensor(pb_plan *p, int32_t i) {
     return refuse(p, "tensor %d is no parameter", (int)i);
   if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad))
     return refuse(p, "tensor %d has no memory", (int)i);
+  t->size = pb_shape_size(&t->shape);
   return PB_OK;
 }
 
@@ -138,8 +139,8 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
   if (!gradient_fits(p, k->dout, y) || (k->phase > PB_FORWARD && k->dout == -1 && !per_row))
     return refuse(p, "instruction %d: %s: no gradient of its output", (int)i, op->name);
   const pb_tensor *s = operand(p, k->saved);
-  if (k->saved != -1 && (!s || s->arena != PB_ACT || s->is_double || !s->shape.batched ||
-                         pb_shape_size(&s->shape) != r.saved_row))
+  if (k->saved != -1 &&
+      (!s || s->arena != PB_ACT || s->is_double || !s->shape.batched || s->size != r.saved_row))
     return refuse(p, "instruction %d: %s: saved tensor does not fit", (int)i, op->name);
   if (k->phase > PB_FORWARD && r.saved_row > 0 && k->saved == -1)
     return refuse(p, "instruction %d: %s: nothing saved for backward", (int)i, op->name);
@@ -207,7 +208,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
   if (k->phase == PB_BACKWARD_IN && k->din[0] == -1)
     return refuse(p, "instruction %d: %s: a gradient that nobody wants", (int)i, k->op->name);
-  if (k->phase == PB_DELTA) k->flops = 4 * pb_shape_size(&p->tensor[k->out].shape);
+  if (k->phase == PB_DELTA) k->flops = 4 * p->tensor[k->out].size;
   k->serial = k->flops < SERIAL_FLOPS / p->capacity;
   return PB_OK;
 }
@@ -225,7 +226,7 @@ static pb_status seal_ends(pb_plan *p) {
   if (p->nresult < 0 || p->nresult > PB_MAX_RESULT) return refuse(p, "too many results");
   for (int32_t k = 0; k < p->nresult; k++) {
     const pb_tensor *t = operand(p, p->result[k]);
-    if (!t || !t->is_double || !t->shape.batched || pb_shape_size(&t->shape) != 1)
+    if (!t || !t->is_double || !t->shape.batched || t->size != 1)
       return refuse(p, "result %d is not one double of every row", (int)k);
   }
   const pb_tensor *y = operand(p, p->output);

@@ -16,6 +16,7 @@
 /* This thread's part of [begin, end), cut between cache lines so that any number of threads computes
    every element by the same code: the same bits always. */
 static void share(int64_t *begin, int64_t *end, const pb_lane *lane) {
+  if (lane->parts == 1) return;
   int64_t first = *begin, last = *end, blocks = (last - first + 63) / 64;
   *begin = first + blocks * lane->part / lane->parts * 64;
   *end = first + blocks * (lane->part + 1) / lane->parts * 64;
@@ -35,7 +36,7 @@ static void update(const pb_instr *k, const pb_lane *lane) {
 
 /* dz = dy f'(z) in place. */
 static void delta(const pb_instr *k, const pb_lane *lane) {
-  int64_t begin = 0, end = lane->n * pb_shape_size(&lane->plan->tensor[k->out].shape);
+  int64_t begin = 0, end = lane->n * lane->plan->tensor[k->out].size;
   share(&begin, &end, lane);
   if (begin >= end) return;
   int64_t at = begin * lane->plan->table->real_size;
@@ -118,7 +119,7 @@ static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_
       int32_t id = pass == 0 ? i : p->instr[i].out;
       const pb_tensor *t = &p->tensor[id];
       if ((t->arena == PB_PARAM) != (pass == 0) || t->arena == PB_GRAD) continue;
-      int64_t cols = pb_shape_size(&t->shape), size = t->is_double ? 8 : p->table->real_size;
+      int64_t cols = t->size, size = t->is_double ? 8 : p->table->real_size;
       pb_source s = {.data = w->ptr[id],
                      .dtype = size == 8 ? PB_F64 : PB_F32,
                      .rows = t->shape.batched ? n : 1,
@@ -231,7 +232,7 @@ static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows)
     const pb_instr *k = &p->instr[i];
     if (k->phase != PB_FORWARD || !(k->op->flags & PB_SOURCE)) continue;
     const pb_source *s = &source[k->attr[0].i];
-    if (s->rows < rows || s->cols != pb_shape_size(&p->tensor[k->out].shape)) return false;
+    if (s->rows < rows || s->cols != p->tensor[k->out].size) return false;
     if ((unsigned)s->dtype >= PB_DTYPES) return false;
   }
   return true;
@@ -336,8 +337,7 @@ static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
     w->ptr[p->input] = (char *)m->source[p->instr[0].attr[0].i].data +
                        lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;
   if (m->out)
-    w->ptr[p->output] =
-        m->out + lane.first_row * pb_shape_size(&p->tensor[p->output].shape) * p->table->real_size;
+    w->ptr[p->output] = m->out + lane.first_row * p->tensor[p->output].size * p->table->real_size;
   for (int32_t i = m->in_place ? 1 : 0; i < p->nforward; i++) run_instr(&p->instr[i], &lane);
   for (int32_t k = 0; m->sums && k < p->nresult; k++)
     m->sums[chunk * p->nresult + k] = sum_rows(w->ptr[p->result[k]], lane.n);

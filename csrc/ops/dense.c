@@ -65,8 +65,9 @@ typedef struct {
 
 static sizes sizes_of(const pb_instr *k, const pb_lane *lane) {
   const pb_shape *w = &lane->plan->tensor[k->in[WEIGHT]].shape;
-  const pb_shape *x = &lane->plan->tensor[k->in[X]].shape;
-  return (sizes){lane->n * (pb_shape_size(x) / w->dim[1]), w->dim[1], w->dim[0]};
+  const pb_tensor *x = &lane->plan->tensor[k->in[X]];
+  int64_t rows = x->shape.ndim == 1 ? lane->n : lane->n * (x->size / w->dim[1]);
+  return (sizes){rows, w->dim[1], w->dim[0]};
 }
 
 static bool use_blas(sizes s) {

@@ -13,8 +13,8 @@ PB_INLINE bool same_shape_infer(const pb_attr *attr, const pb_shape *in, int nin
 
 /* The elements of tensor `id` that are this thread's. */
 PB_INLINE void share_elements(const pb_lane *lane, int32_t id, int64_t *begin, int64_t *end) {
-  const pb_shape *s = &lane->plan->tensor[id].shape;
-  share(lane, (s->batched ? lane->n : 1) * pb_shape_size(s), 64, begin, end);
+  const pb_tensor *t = &lane->plan->tensor[id];
+  share(lane, (t->shape.batched ? lane->n : 1) * t->size, 64, begin, end);
 }
 
 /* Defines the row of an elementwise op `name` from functions

@@ -19,8 +19,8 @@ typedef struct {
 } loss_row;
 
 PB_INLINE loss_row row_at(const pb_instr *k, const pb_lane *lane, int64_t n) {
-  int64_t c = pb_shape_size(&lane->plan->tensor[k->in[0]].shape);
-  int64_t width = pb_shape_size(&lane->plan->tensor[k->in[1]].shape);
+  int64_t c = lane->plan->tensor[k->in[0]].size;
+  int64_t width = lane->plan->tensor[k->in[1]].size;
   return (loss_row){(const real *)lane->ptr[k->in[0]] + n * c,
                     (const real *)lane->ptr[k->in[1]] + n * width, c, width};
 }

@@ -45,6 +45,8 @@ PB_INLINE int64_t min_i(int64_t a, int64_t b) { return a < b ? a : b; }
 /* This thread's share of `total` items, in runs of `grain`: [*begin, *end). */
 PB_INLINE void share(const pb_lane *lane, int64_t total, int64_t grain, int64_t *begin,
                      int64_t *end) {
+  *begin = 0, *end = total;
+  if (lane->parts == 1) return;
   int64_t runs = (total + grain - 1) / grain;
   *begin = min_i(total, runs * lane->part / lane->parts * grain);
   *end = min_i(total, runs * (lane->part + 1) / lane->parts * grain);

@@ -14,7 +14,7 @@ static int64_t classes_of(const pb_instr *k, const pb_lane *lane) {
 }
 
 static int64_t rows_of(const pb_instr *k, const pb_lane *lane) {
-  return lane->n * pb_shape_size(&lane->plan->tensor[k->out].shape) / classes_of(k, lane);
+  return lane->n * lane->plan->tensor[k->out].size / classes_of(k, lane);
 }
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
