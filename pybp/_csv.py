@@ -94,6 +94,24 @@ def load_csv(
     if not columns:
         raise ValueError(f"{path}: no column is left for the features ({_quoted(names)})")
 
+    x, labels, at = _values(path, rows, columns, target_at, names, named)
+    feature_names = [names[i] for i in columns]
+    if target_at is None:
+        return Table(x, None, feature_names)
+    where = f"{path}, target {names[target_at]!r}"
+    y, class_names = _labels(where, labels, at, task)
+    return Table(x, y, feature_names, names[target_at], target_at + 1, class_names)
+
+
+def _values(
+    path: Path,
+    rows: Iterator[tuple[int, Cells]],
+    columns: list[int],
+    target: int | None,
+    names: list[str],
+    named: bool,
+) -> tuple[NDArray[np.float64], Cells, list[int]]:
+    """The numbers (N, F), the target's texts, and the line of each row."""
     values, labels, at = array("d"), Cells(), []
     for line, cells in rows:
         if len(cells) != len(names):
@@ -104,8 +122,8 @@ def load_csv(
             values.extend([float(cells[i]) for i in columns])
         except ValueError:
             raise _bad_cell(path, line, cells, columns, names, named) from None
-        if target_at is not None:
-            labels.append(cells[target_at].strip())
+        if target is not None:
+            labels.append(cells[target].strip())
         at.append(line)
     if not at:
         raise ValueError(f"{path}: no rows{' below the names' if named else ''}")
@@ -113,13 +131,7 @@ def load_csv(
     if not np.isfinite(x).all():
         row, column = np.argwhere(~np.isfinite(x))[0]
         raise _bad_value(path, at[row], names, columns[column], float(x[row, column]))
-
-    feature_names = [names[i] for i in columns]
-    if target_at is None:
-        return Table(x, None, feature_names)
-    where = f"{path}, target {names[target_at]!r}"
-    y, class_names = _labels(where, labels, at, task)
-    return Table(x, y, feature_names, names[target_at], target_at + 1, class_names)
+    return x, labels, at
 
 
 def csv_columns(

@@ -57,8 +57,8 @@ def working(what: str, quiet: bool = False) -> Iterator[None]:
 def number(name: str, value: float) -> str:
     """A result as its table shows it: four digits, and an exponent only where zeros would swamp.
 
-    >>> number("accuracy", 0.9876), number("loss", 0.012345), number("RMSE", 58241.7)
-    ('98.76 %', '0.01234', '58,242')
+    >>> number("accuracy", 0.9876), number("loss", 0.012346), number("RMSE", 58241.7)
+    ('98.76 %', '0.01235', '58,242')
     """
     if name == "accuracy":
         return f"{100 * value:.2f} %"
