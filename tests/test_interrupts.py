@@ -108,3 +108,28 @@ def test_an_interrupted_training_stands_at_the_end_of_a_step():
         for a, b in zip(m.parameters.values(), twin.parameters.values(), strict=True):
             assert np.array_equal(a, b)
         """)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_what_was_interrupted_goes_on_to_the_bits_of_what_was_not(shuffle):
+    """Even in the middle of an epoch: the rest of it, then the epochs that are missing."""
+    latencies(f"""
+        def trained():
+            m = bp.Sequential([bp.Input(64), bp.Dense(64, activation="relu"), bp.Dropout(0.3),
+                               bp.Dense(10)])
+            m.compile(optimizer=bp.optim.Adam(1e-3), loss="cross_entropy", seed=0)
+            return m
+        x, y = data(20_000, 64)
+        def fit(m, epochs):
+            return m.fit(x, y, epochs=epochs, batch_size=16, shuffle={shuffle}, verbose=0)
+        cut, whole = trained(), trained()
+        for _ in range(4):
+            interrupted_after(0.02, lambda: fit(cut, 10**6))
+        epochs = cut.progress.epoch + 3
+        rest = list(fit(cut, 3).history["loss"])
+        losses = list(fit(whole, epochs).history["loss"])
+        assert losses[-3:] == rest
+        for a, b in zip(cut.parameters.values(), whole.parameters.values(), strict=True):
+            assert np.array_equal(a, b)
+        """)
