@@ -127,8 +127,8 @@ def test_files_can_be_read_in_one_sitting(source):
     ]
     assert files
     lines = {path.relative_to(source): path.read_text().count("\n") for path in files}
-    # 400 is the aim; what grows past it by more than a screen is two files.
-    assert {path: count for path, count in lines.items() if count > 450} == {}
+    # 400 is the aim; what grows well past it is two files.
+    assert {path: count for path, count in lines.items() if count > 500} == {}
 
 
 def test_base_dependencies_stay_two(source):
