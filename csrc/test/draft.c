@@ -11,7 +11,8 @@ int32_t draft_tensor(draft *d, pb_arena arena, pb_shape shape, bool is_double) {
   int64_t rows = shape.batched ? d->capacity : 1;
   int64_t size = pb_shape_size(&shape) * rows * (is_double ? 8 : d->table->real_size);
   if (d->ntensor == MAX_TENSORS) abort();
-  d->tensor[d->ntensor] = (pb_tensor){arena, is_double, d->end[arena], shape};
+  d->tensor[d->ntensor] =
+      (pb_tensor){.arena = arena, .is_double = is_double, .offset = d->end[arena], .shape = shape};
   int64_t gap = arena == PB_ACT ? PB_ALIGN : 0;
   d->end[arena] += (size + gap + PB_ALIGN - 1) / PB_ALIGN * PB_ALIGN;
   return d->ntensor++;

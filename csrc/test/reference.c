@@ -32,14 +32,20 @@ static void dense(const op_case *c, int64_t n, int64_t size, const double *const
     }
 }
 
+/* log of the sum of exponentials, of numbers of any size. */
+static double log_sum(const double *z, int64_t n) {
+  double top = z[0], sum = 0;
+  for (int64_t i = 1; i < n; i++) top = fmax(top, z[i]);
+  for (int64_t i = 0; i < n; i++) sum += exp(z[i] - top);
+  return top + log(sum);
+}
+
 static void softmax(const op_case *c, int64_t n, int64_t size, const double *const *in,
                     double *out) {
   int64_t classes = case_columns(c, 0);
   for (int64_t r = 0; r < n * size / classes; r++) {
     const double *x = in[0] + r * classes;
-    double *y = out + r * classes, sum = 0;
-    for (int64_t i = 0; i < classes; i++) sum += y[i] = exp(x[i]);
-    for (int64_t i = 0; i < classes; i++) y[i] /= sum;
+    for (int64_t i = 0; i < classes; i++) out[r * classes + i] = exp(x[i] - log_sum(x, classes));
   }
 }
 
@@ -82,12 +88,10 @@ static void softmax_cross_entropy(const op_case *c, int64_t n, int64_t size,
   bool label = c->fill[1] == CLASS;
   for (int64_t r = 0; r < n * size; r++) {
     const double *z = in[0] + r * columns;
-    double sum = 0;
-    for (int64_t i = 0; i < columns; i++) sum += exp(z[i]);
     out[r] = 0;
     for (int64_t i = 0; i < columns; i++) {
       double t = label ? (double)(i == (int64_t)in[1][r]) : in[1][r * columns + i];
-      out[r] += t * (log(sum) - z[i]);
+      out[r] += t * (log_sum(z, columns) - z[i]);
     }
   }
 }
@@ -98,8 +102,8 @@ static void sigmoid_cross_entropy(const op_case *c, int64_t n, int64_t size,
   for (int64_t r = 0; r < n * size; r++) {
     out[r] = 0;
     for (int64_t i = r * columns; i < (r + 1) * columns; i++) {
-      double t = in[1][i], yes = log1p(exp(-in[0][i])), no = log1p(exp(in[0][i]));
-      out[r] += (t * yes + (1 - t) * no) / (double)columns;
+      double z = in[0][i], t = in[1][i], rest = log1p(exp(-fabs(z)));
+      out[r] += (t * (fmax(-z, 0) + rest) + (1 - t) * (fmax(z, 0) + rest)) / (double)columns;
     }
   }
 }
@@ -181,7 +185,7 @@ optim_rule *reference_optim(const char *name) {
 #define UNARIES(...) \
   UNARY(identity, __VA_ARGS__), UNARY(relu, __VA_ARGS__), UNARY(tanh, __VA_ARGS__), \
       UNARY(sigmoid, __VA_ARGS__)
-#define SOFTMAX(x) {.op = "softmax", .nin = 1, .in = {x}, .forward = softmax}
+#define SOFTMAX(x, size) {.op = "softmax", .nin = 1, .in = {x}, .span = size, .forward = softmax}
 #define DROPOUT(x, rate, train) \
   {.op = "dropout", \
    .nin = 1, \
@@ -244,11 +248,12 @@ const op_case op_cases[] = {
     UNARIES(ROW(64)),
     UNARIES(GRID(3, 7)),
     UNARIES(VECTOR(9)),
-    SOFTMAX(ROW(1)),
-    SOFTMAX(ROW(2)),
-    SOFTMAX(ROW(10)),
-    SOFTMAX(ROW(37)),
-    SOFTMAX(GRID(3, 5)),
+    SOFTMAX(ROW(1), 0),
+    SOFTMAX(ROW(2), 0),
+    SOFTMAX(ROW(10), 0),
+    SOFTMAX(ROW(37), 0),
+    SOFTMAX(ROW(10), 1000),
+    SOFTMAX(GRID(3, 5), 0),
     DROPOUT(ROW(1), 0.5, true),
     DROPOUT(ROW(10), 0.0, true),
     DROPOUT(ROW(10), 0.2, true),
@@ -262,11 +267,13 @@ const op_case op_cases[] = {
     CROSS_ENTROPY(ROW(10), ROW(1), CLASS, 0),
     CROSS_ENTROPY(ROW(10), ROW(10), MASSES, 0),
     CROSS_ENTROPY(ROW(37), SCALAR, CLASS, 30),
+    CROSS_ENTROPY(ROW(5), ROW(1), CLASS, 1000),
     CROSS_ENTROPY(GRID(2, 3), ROW(6), MASSES, 0),
     CROSS_ENTROPY(ROW(1), ROW(1), MASSES, 0),
     BINARY_CROSS_ENTROPY(ROW(1), 0),
     BINARY_CROSS_ENTROPY(ROW(3), 12),
     BINARY_CROSS_ENTROPY(ROW(19), 0),
+    BINARY_CROSS_ENTROPY(ROW(2), 1000),
     {.op = "absolute_error", .nin = 2, .in = {ROW(1), ROW(1)}, .forward = absolute_error},
     {.op = "absolute_error", .nin = 2, .in = {ROW(11), ROW(11)}, .forward = absolute_error},
     ACCURACY(2, ROW(1), CLASS, 0, 0),
