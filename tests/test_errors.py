@@ -78,6 +78,11 @@ def test_x_that_is_no_array(method, kind):
     refused(call, exception, "x")
 
 
+def test_masked_values_are_not_read_behind_their_mask():
+    masked = np.ma.masked_array(X, X > 1)
+    refused(lambda model: model.predict(masked), TypeError, "x", "mask", "filled")
+
+
 def test_a_sparse_matrix_is_refused_with_a_remedy():
     sparse = pytest.importorskip("scipy.sparse")
     refused(lambda model: model.predict(sparse.csr_matrix(X)), TypeError, "x", "sparse", "toarray")
