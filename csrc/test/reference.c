@@ -223,6 +223,8 @@ optim_rule *reference_optim(const char *name) {
    .fill = {SIGNED, kind}, \
    .attr = {{.i = binary}, {.f = threshold}}, \
    .forward = accuracy}
+#define TIED_ACCURACY(c, t, kind) \
+  {.op = "accuracy", .nin = 2, .in = {ROW(c), t}, .fill = {TIES, kind}, .forward = accuracy}
 
 /* Sizes below, at and past the vectors' and the tiles' widths. */
 const op_case op_cases[] = {
@@ -279,6 +281,8 @@ const op_case op_cases[] = {
     ACCURACY(2, ROW(1), CLASS, 0, 0),
     ACCURACY(10, ROW(1), CLASS, 0, 0),
     ACCURACY(10, ROW(10), MASSES, 0, 0),
+    TIED_ACCURACY(5, ROW(1), CLASS),
+    TIED_ACCURACY(5, ROW(5), TIES),
     ACCURACY(1, ROW(1), BITS, 1, 0.0),
     ACCURACY(4, ROW(4), BITS, 1, 0.5),
     {.op = "feed"}, /* sources.c goes through its uses */

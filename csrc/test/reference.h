@@ -7,8 +7,9 @@
 enum { REFERENCE_NODE = 7, REFERENCE_STEP = 11 };
 #define REFERENCE_SEED UINT64_C(0x0123456789abcdef)
 
-/* What values an input gets. */
-typedef enum { SIGNED, CLASS, MASSES, BITS } values; /* CLASS: whole numbers below in[0]'s size */
+/* What values an input gets: any; classes, which are numbers below in[0]'s size; probabilities; 0 or
+   1; -1, 0 or 1, so that many are equal. */
+typedef enum { SIGNED, CLASS, MASSES, BITS, TIES } values;
 
 typedef struct op_case op_case;
 struct op_case {

@@ -14,6 +14,7 @@ static void fill_input(const pb_table *t, const op_case *c, int j, int64_t count
     while (fabs(x[i]) < 1e-3); /* keeps clear of kinks */
     if (c->fill[j] == CLASS) x[i] = (double)rng_below(r, classes);
     if (c->fill[j] == BITS) x[i] = (double)rng_below(r, 2);
+    if (c->fill[j] == TIES) x[i] = (double)(rng_below(r, 3) - 1);
     if (c->fill[j] == MASSES) x[i] = fabs(x[i]);
   }
   for (int64_t i = 0; i < count && c->fill[j] == MASSES; i++) {
