@@ -36,6 +36,7 @@ class Plan:
     dtype: np.dtype[Any]
     capacity: int
     threads: int
+    retired: bool
     def __init__(
         self,
         bits: int,

@@ -10,6 +10,7 @@ from libc.float cimport DBL_MAX
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
+cimport cython
 cimport numpy as cnp
 
 import numpy as np
@@ -327,6 +328,7 @@ cdef class Plan:
     """A sealed plan. `tensors` and `instrs` are lists of the records that pybp.lower emits."""
 
     cdef pb_plan *c
+    cdef public bint retired  # the model has other parameters now
     cdef readonly object dtype
     cdef list keep  # the arrays whose memory the plan uses
 
@@ -549,6 +551,7 @@ cdef class Run:
         return ("instr", self.c.bad_instr) if self.c.bad_instr >= 0 else None
 
 
+@cython.no_gc_clear  # __dealloc__ needs the plan
 cdef class Predictor:
     """A forward plan bound to a workspace and to an output array, both reused: the way from an
     array in Python to its prediction with the least between them."""
@@ -590,7 +593,7 @@ cdef class Predictor:
         """The prediction of `x`, (batch_size, ...): an array that the next call overwrites."""
         cdef cnp.ndarray array
         cdef int64_t col
-        if type(x) is not np.ndarray:
+        if self.plan.retired or type(x) is not np.ndarray:
             return self.slow(self, x)
         array = <cnp.ndarray> x
         if (cnp.PyArray_TYPE(array) != self.type or not cnp.PyArray_ISCARRAY_RO(array) or

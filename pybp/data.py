@@ -28,6 +28,11 @@ def as_array(value: object, what: str) -> np.ndarray:
     """`value` as an array of a dtype that has a native reader."""
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{what} is a sparse matrix: pass {what}.toarray()")
+    if isinstance(value, np.ma.MaskedArray) and value.mask.any():
+        raise TypeError(
+            f"{what} is a masked array with masked values: pass {what}.filled(...), or leave such "
+            "rows out"
+        )
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:

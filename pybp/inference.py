@@ -14,7 +14,7 @@ import numpy as np
 from pybp import data
 from pybp._core import Predictor, Source
 from pybp.errors import DivergenceError
-from pybp.lower import Lowered, Request, lower
+from pybp.lower import Lowered, Request, capacity_for, lower
 
 if TYPE_CHECKING:
     from pybp.model import Model
@@ -75,9 +75,8 @@ def _overflow(model: Model, array: np.ndarray, row: int) -> DivergenceError:
 
 def predictor(model: Model, batch_size: int) -> Predictor:
     """See `Model.predictor`."""
-    lowered = model._plan(
-        ("predict", batch_size), lambda: Request(batch_size, output=model._output)
-    )
+    capacity = capacity_for(batch_size)
+    lowered = model._plan(("predict", capacity), lambda: Request(capacity, output=model._output))
 
     def slow(bound: Predictor, x: object) -> np.ndarray:
         """What the native way does not take: other types and layouts, and mistakes."""

@@ -354,6 +354,12 @@ class _Lowering:
         return -(-size // ALIGN) * ALIGN
 
 
+def capacity_for(rows: int) -> int:
+    """The capacity of a plan for batches of any size: powers of two, so that a model which is given
+    a hundred sizes keeps a handful of plans."""
+    return 1 << (rows - 1).bit_length()
+
+
 def lower(request: Request, store: ParameterStore) -> Lowered:
     """The plan that does what is requested with the store's parameters."""
     return _Lowering(request, store).run()

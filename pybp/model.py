@@ -77,9 +77,9 @@ class Model:
     ) -> None:
         """Say how the model trains, and draw its parameters.
 
-        A model that was compiled before keeps its parameters (cast to `dtype`) and starts with a
-        fresh optimiser, so that a trained model can be tuned further with other settings;
-        `initialize` draws them anew.
+        A model that was compiled before keeps its parameters and starts with a fresh optimiser, so
+        that a trained model can be tuned further with other settings; `initialize` draws them
+        anew. Another `dtype` moves them to new arrays: views taken before stay with the old.
 
         Parameters
         ----------
@@ -98,9 +98,9 @@ class Model:
         name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else str(dtype)
         if name not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
-        seed = whole(seed, "seed", 0)
-        if seed >= 2**64:
-            raise ValueError(f"seed must be below 2**64, got {seed}")
+        seed = whole(seed, "seed", 0, 2**64 - 1)
+        if not any(node.parameters for node in topological([self._output])):
+            raise ValueError("the model has no parameters to train: add a layer such as bp.Dense")
         with self._exclusive("compile"):
             self._setup(chosen, goal, measures, DTYPES[name], seed)
 
@@ -112,6 +112,20 @@ class Model:
         dtype: np.dtype,
         seed: int,
     ) -> None:
+        store = self._store
+        if store is None or store.dtype != dtype:
+            store = self._new_store(dtype, seed)
+        states = _core.optimizers()[optimizer.kernel()[0]]["states"]
+        for lowered in self._plans.values():
+            lowered.plan.retired = store is not self._store
+        self._plans = {}
+        store.state = tuple(store.new_vector() for _ in range(states))
+        self._store, self._optimizer, self._loss = store, optimizer, loss
+        self._metrics, self._seed = measures, seed
+        self.progress = training.Cursor()
+
+    def _new_store(self, dtype: np.dtype, seed: int) -> ParameterStore:
+        """Room for the parameters, drawn, or with the values that they had in another precision."""
         nodes = topological([self._output])
         store = ParameterStore((p for node in nodes for p in node.parameters), dtype)
         if self._store is None:
@@ -119,12 +133,7 @@ class Model:
         else:
             for name in store.parameters:
                 store.view(name)[...] = self._store.view(name)
-        states = _core.optimizers()[optimizer.kernel()[0]]["states"]
-        store.state = tuple(store.new_vector() for _ in range(states))
-        self._store, self._optimizer, self._loss = store, optimizer, loss
-        self._metrics, self._seed = measures, seed
-        self._plans = {}
-        self.progress = training.Cursor()
+        return store
 
     def initialize(self, seed: int = 0) -> None:
         """Draw all parameters anew and forget the training so far."""
@@ -309,7 +318,8 @@ class Model:
         from pybp import io  # JSON and paths take longer to import than all the rest
 
         self._require("save")
-        io.save(self, path)
+        with self._exclusive("save"):
+            io.save(self, path)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """All arrays that make up the model: parameters, and the optimiser's state as

@@ -11,7 +11,7 @@ from typing import TextIO
 _PATIENCE = 0.5  # seconds of silence: shorter work is not worth a line
 _INTERVAL = 0.1  # seconds between two looks of the line
 _NOTEBOOK_WIDTH = 110  # characters; notebooks do not say theirs
-_BAR = 20  # characters
+_BARS = (20, 10, 4)  # characters: the longest that leaves room for the rest
 
 
 class Progress:
@@ -80,20 +80,11 @@ class Progress:
         self.visible = False
 
     def _show(self, now: float, finished: bool) -> None:
-        done, epoch, values = self._last
-        elapsed = max(now - self._start, 1e-9)
-        rate = done / elapsed
-        parts = [f"epoch {min(epoch + 1, self._epochs)}/{self._epochs}"]
-        share = min(done / self._total, 1.0)
-        filled = round(share * _BAR)
-        parts.append(f"[{self._full * filled}{self._empty * (_BAR - filled)}] {share:4.0%}")
-        parts.append(f"{_count(rate)} steps/s")
-        if finished:
-            parts.append(f"{_clock_time(elapsed)} in all")
-        elif rate:
-            parts.append(f"{_clock_time((self._total - done) / rate)} left")
-        parts += [f"{name} {_steady(value)}" for name, value in values.items()]
         width = self._width()
+        for bar in _BARS:
+            parts = self._parts(now, finished, bar)
+            if len("  ".join(parts)) < width:
+                break
         line = parts[0]
         for part in parts[1:]:
             # What does not fit is left out: a line that wraps could not be written over.
@@ -102,6 +93,23 @@ class Progress:
             line += f"  {part}"
         self._write("\r" + line[: width - 1].ljust(len(self._shown)))
         self._shown = line
+
+    def _parts(self, now: float, finished: bool, bar: int) -> list[str]:
+        done, epoch, values = self._last
+        elapsed = max(now - self._start, 1e-9)
+        rate = done / elapsed
+        share = min(done / self._total, 1.0)
+        filled = round(share * bar)
+        parts = [
+            f"epoch {min(epoch + 1, self._epochs)}/{self._epochs}",
+            f"[{self._full * filled}{self._empty * (bar - filled)}] {share:4.0%}",
+            f"{_count(rate)} steps/s",
+        ]
+        if finished:
+            parts.append(f"{_clock_time(elapsed)} in all")
+        elif rate:
+            parts.append(f"{_clock_time((self._total - done) / rate)} left")
+        return parts + [f"{name} {_steady(value)}" for name, value in values.items()]
 
     def _width(self) -> int:
         if self._columns is not None:

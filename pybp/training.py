@@ -13,7 +13,7 @@ from pybp.errors import DivergenceError
 from pybp.graph import topological
 from pybp.history import History
 from pybp.inference import evaluate
-from pybp.lower import Lowered, Request
+from pybp.lower import Lowered, Request, capacity_for
 from pybp.progress import Progress
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def fit(
                 if validation:
                     found = evaluate(model, *validation)
                     trainer.add({f"val_{name}": value for name, value in found.items()})
+                trainer.show(progress)
         finally:
             progress.close()
     return trainer.history
@@ -150,8 +151,7 @@ class _Trainer:
             while not self.lowered.plan.train(run, SLICE_SECONDS):
                 self._record(run, *started)
                 if progress is not None:
-                    done = self.history.epochs * self.batches + run.row // self.batch
-                    progress.update(done, self.history.epochs, self._running(run))
+                    self.show(progress)
         except FloatingPointError:
             self._record(run, *started)
             raise self._divergence(run) from None
@@ -186,11 +186,14 @@ class _Trainer:
         """More values of the last epoch."""
         self.history.append(values)
 
-    def _running(self, run: Run) -> dict[str, float]:
-        """The latest results: of the epoch under way, or else of the last."""
-        if run.row:
-            return self.model._named_results(run.sums, run.row)
-        return {name: values[-1] for name, values in self.history.history.items()}
+    def show(self, progress: Progress) -> None:
+        """How far it is, with the results of the epoch under way, or else of the last."""
+        cursor, epochs = self.model.progress, self.history.epochs
+        if cursor.row:
+            values = self.model._named_results(cursor.sums, cursor.row)
+        else:
+            values = {name: found[-1] for name, found in self.history.history.items()}
+        progress.update(epochs * self.batches + cursor.row // self.batch, epochs, values)
 
     def _divergence(self, run: Run) -> DivergenceError:
         kind, index = run.culprit or ("instr", 0)
@@ -220,15 +223,16 @@ def _is_finite(vector: np.ndarray) -> bool:
 def _training_plan(model: Model, width: int, batch: int) -> Lowered:
     assert model._store is not None and model._optimizer is not None
     store, kernel = model._store, model._optimizer.kernel()
+    capacity = capacity_for(batch)
 
     def request() -> Request:
         results = model._results(width)
         # A step that has changed parameters must be ended, one that has not may be abandoned. So in
         # steps that last, all updates come last, and Ctrl-C need not wait for the whole step.
-        flops = 3 * batch * sum(node.flops for node in topological(results))
+        flops = 3 * capacity * sum(node.flops for node in topological(results))
         brief = flops < BRIEF_FLOPS
         return Request(
-            batch,
+            capacity,
             results=results,
             training=True,
             backward=True,
@@ -239,4 +243,4 @@ def _training_plan(model: Model, width: int, batch: int) -> Lowered:
             sources=2,
         )
 
-    return model._plan(("train", width, batch), request)
+    return model._plan(("train", width, capacity), request)

@@ -177,7 +177,7 @@ def test_shown_in_a_notebook():
 
 FIT = """
 import numpy as np, pybp as bp
-model = bp.Sequential([bp.Input(64), bp.Dense(256, activation="relu"), bp.Dense(10)])
+model = bp.Sequential([bp.Input(64), bp.Dense(16, activation="relu"), bp.Dense(10)])
 model.compile(loss="cross_entropy")
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(2000, 64)), rng.integers(0, 10, 2000)

@@ -13,6 +13,8 @@ enum {
   IDLE_SPINS = 4000,    /* about 50 us before a worker parks */
   BARRIER_SPINS = 4000, /* before a waiting thread offers its core to others */
 };
+#define LOST_SHARE 0.25    /* of a region's time: from here on the cores are taken to be busy */
+#define SINGLE_SECONDS 2.0 /* how long to go on alone then */
 
 static struct {
   pb_mutex mutex;
@@ -22,6 +24,7 @@ static struct {
   atomic_int running;    /* workers inside the region */
   int workers, active;   /* started; taking part in this region */
   atomic_int limit;
+  _Atomic double single_until; /* the cores were busy: single threads until then */
   pb_body *body;
   void *arg;
 } pool = {.limit = 1};
@@ -54,6 +57,7 @@ static void initialise(void) { pthread_once(&once, start); }
 
 void pb_set_threads(int n) {
   atomic_store(&pool.limit, n < 1 ? 1 : n > PB_MAX_THREADS ? PB_MAX_THREADS : n);
+  atomic_store(&pool.single_until, 0); /* who asks for threads wants them tried */
 }
 
 int pb_get_threads(void) { return atomic_load(&pool.limit); }
@@ -86,6 +90,8 @@ int pb_pool_acquire(int want) {
   initialise();
   if (want > pb_get_threads()) want = pb_get_threads();
   int idle = 0;
+  /* Somebody who asks for more threads than there are cores is not after speed. */
+  if (want <= pb_cores() && pb_now() < atomic_load(&pool.single_until)) return 1;
   if (want <= 1 || !atomic_compare_exchange_strong(&pool.busy, &idle, 1)) return 1;
   while (pool.workers < want - 1) {
     worker_start *s = malloc(sizeof *s);
@@ -123,15 +129,24 @@ void pb_pool_run(int got, pb_body *body, void *arg) {
     else pb_yield();
 }
 
-void pb_barrier_wait(pb_barrier *b, int parts) {
-  if (parts <= 1) return;
+void pb_pool_report(int got, double elapsed, double lost) {
+  if (got > 1 && lost > LOST_SHARE * elapsed)
+    atomic_store(&pool.single_until, pb_now() + SINGLE_SECONDS);
+}
+
+double pb_barrier_wait(pb_barrier *b, int parts) {
+  if (parts <= 1) return 0;
   int round = atomic_load_explicit(&b->round, memory_order_acquire);
   if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) == parts - 1) {
     atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
     atomic_store_explicit(&b->round, round + 1, memory_order_release);
-    return;
+    return 0;
   }
-  for (int i = 0; atomic_load_explicit(&b->round, memory_order_acquire) == round; i++)
-    if (i < BARRIER_SPINS) pb_pause();
-    else pb_yield();
+  for (int i = 0; i < BARRIER_SPINS; i++) {
+    if (atomic_load_explicit(&b->round, memory_order_acquire) != round) return 0;
+    pb_pause();
+  }
+  double since = pb_now();
+  while (atomic_load_explicit(&b->round, memory_order_acquire) == round) pb_yield();
+  return pb_now() - since;
 }

@@ -13,11 +13,18 @@ void pb_pool_release(int got);
 typedef void pb_body(void *arg, int part, int parts);
 void pb_pool_run(int got, pb_body *body, void *arg);
 
-/* All threads of a region wait here for each other. */
+/* All threads of a region wait here for each other. Returns the seconds that this one waited beyond
+   a short spin: when cores are free for all, next to none. */
 typedef struct {
   atomic_int arrived, round;
 } pb_barrier;
 
-void pb_barrier_wait(pb_barrier *, int parts);
+double pb_barrier_wait(pb_barrier *, int parts);
+
+/* A region of `got` threads lasted `elapsed` seconds, of which the caller waited `lost`. Threads that
+   walk in step crawl when other work holds one of their cores, so after a region that lost much the
+   pool hands out single threads for a while: more slowly than on an idle machine, and much faster
+   than in step. Results do not depend on it. */
+void pb_pool_report(int got, double elapsed, double lost);
 
 #endif

@@ -62,12 +62,18 @@ typedef struct {
   pb_barrier meet;
   pb_poll *poll;
   double next_poll;
+  double lost;            /* seconds that thread 0 has waited for others */
   atomic_int leave_after; /* all threads leave the region after this instruction */
 } region;
 
 static void region_init(region *r, pb_poll *poll) {
   *r = (region){.poll = poll, .next_poll = pb_now() + POLL_SECONDS};
   atomic_store(&r->leave_after, -1);
+}
+
+static void meet(region *r, const pb_lane *lane) {
+  double lost = pb_barrier_wait(&r->meet, lane->parts);
+  if (lane->part == 0) r->lost += lost;
 }
 
 static bool interrupted(region *r) {
@@ -98,7 +104,7 @@ static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r
     may_leave &= !changes_parameters(&instr[i]);
     if (i + 1 < end && serial && instr[i + 1].serial) continue;
     if (may_leave && lane->part == 0 && interrupted(r)) atomic_store(&r->leave_after, i);
-    pb_barrier_wait(&r->meet, lane->parts);
+    meet(r, lane);
     if (atomic_load(&r->leave_after) == i) return false;
   }
   return true;
@@ -211,19 +217,19 @@ static void train_body(void *arg, int part, int parts) {
                   .coef = t->coef};
   while (!t->stop) {
     if (part == 0) begin_step(t);
-    pb_barrier_wait(&t->region.meet, parts);
+    meet(&t->region, &lane);
     lane.n = t->n, lane.step = r->step, lane.first_row = r->row;
     lane.index = t->order ? t->order + r->row : NULL;
     bool done = run_range(0, p->nforward, &lane, &t->region);
     if (done) {
       if (part == 0) judge(t);
-      pb_barrier_wait(&t->region.meet, parts);
+      meet(&t->region, &lane);
       if (t->stop) break;
       done = run_range(p->nforward, p->ninstr, &lane, &t->region);
     }
     if (part == 0 && done) end_step(t);
     if (part == 0 && !done) t->stop = t->interrupted = true;
-    pb_barrier_wait(&t->region.meet, parts);
+    meet(&t->region, &lane);
   }
 }
 
@@ -254,6 +260,7 @@ pb_status pb_train(pb_plan *p, pb_run *r) {
       pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t.order);
     region_init(&t.region, r->poll);
     pb_pool_run(threads, train_body, &t);
+    pb_pool_report(threads, pb_now() - t.started, t.region.lost);
     if (t.diverged) status = PB_DIVERGED;
     if (t.interrupted) status = PB_INTERRUPTED;
   }

@@ -16,6 +16,12 @@ typedef CONDITION_VARIABLE pb_cond;
 #define pb_cond_broadcast(c) WakeAllConditionVariable(c)
 #define pb_yield() SwitchToThread()
 
+static inline int pb_cores(void) {
+  SYSTEM_INFO info;
+  GetSystemInfo(&info);
+  return (int)info.dwNumberOfProcessors;
+}
+
 static inline int pb_thread_start(DWORD (*body)(void *), void *arg) {
   HANDLE h = CreateThread(NULL, 0, (LPTHREAD_START_ROUTINE)body, arg, 0, NULL);
   if (!h) return -1;
@@ -36,6 +42,7 @@ static inline double pb_now(void) {
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef pthread_mutex_t pb_mutex;
 typedef pthread_cond_t pb_cond;
@@ -46,6 +53,8 @@ typedef pthread_cond_t pb_cond;
 #define pb_cond_wait(c, m) pthread_cond_wait(c, m)
 #define pb_cond_broadcast(c) pthread_cond_broadcast(c)
 #define pb_yield() sched_yield()
+
+static inline int pb_cores(void) { return (int)sysconf(_SC_NPROCESSORS_ONLN); }
 
 /* Workers take no signals: Ctrl-C belongs to the interpreter's thread. */
 static inline int pb_thread_start(void *(*body)(void *), void *arg) {
