@@ -105,6 +105,27 @@ static void threads_large(const pb_table *t) {
   any_threads(t, (net){TRAINING, 2, {1400, 260, 10}, "relu", 0, 300, "sgd", false}, 300);
 }
 
+/* A plan that ran on one thread runs on more, in as much scratch memory as those need. */
+static void more_threads(const pb_table *t) {
+  net s = {GRADIENTS, 2, {30, 400, 10}, "tanh", 0.3, 64, NULL, false};
+  dataset d = dataset_new(&s, 64, 6);
+  model m = net_model(t, &s);
+  void *first = exact_alloc(m.bytes);
+  for (int threads = 1; threads <= 4; threads++) {
+    pb_workspace *w = NULL;
+    pb_set_threads(threads);
+    memset(m.grad, 0, (size_t)m.bytes);
+    CHECK(pb_once(m.plan, d.source, 64, true, 3, 9, NULL, &w) == PB_OK, "one pass fails");
+    pb_workspace_release(m.plan, w);
+    if (threads == 1) memcpy(first, m.grad, (size_t)m.bytes);
+    CHECK(memcmp(first, m.grad, (size_t)m.bytes) == 0, "then %d threads: other bits", threads);
+  }
+  pb_set_threads(1);
+  exact_free(first);
+  model_free(&m);
+  dataset_free(&d);
+}
+
 /* Without a single backward instruction the threads still keep step. */
 static void threads_forward_only(const pb_table *t) {
   net s = {TRAINING, 2, {40, 230, 5}, "relu", 0.1, 60, "sgd", true};
@@ -192,7 +213,7 @@ static void no_memory_per_step(const pb_table *t) {
     model m = net_model(t, &s);
     CHECK(m.plan->threads == threads, "work for %d threads", (int)m.plan->threads);
     pb_set_threads(threads);
-    allocations_of(&m, &d, &s, 1);
+    CHECK(allocations_of(&m, &d, &s, 1) > 0, "a first call that asks for no memory");
     int steps = threads == 1 ? 1000 : 40; /* two an epoch */
     int64_t few = allocations_of(&m, &d, &s, 5), many = allocations_of(&m, &d, &s, steps / 2);
     CHECK(few == many, "10 steps ask %d times for memory, %d steps %d times", (int)few, steps,
@@ -227,6 +248,7 @@ const test tests_train[] = {
     {"1 to 4 threads, wide layers", NULL, threads_wide},
     {"1 to 4 threads, mixed layers", NULL, threads_mixed},
     {"1 to 4 threads, BLAS sizes", NULL, threads_large},
+    {"more threads than before", NULL, more_threads},
     {"2 threads, nothing backward", NULL, threads_forward_only},
     {"1 to 4 threads, gradients", NULL, threads_once},
     {"fused as unfused", NULL, fused_as_unfused},
