@@ -89,10 +89,11 @@ PB_THREAD_BODY(worker) {
 int pb_pool_acquire(int want) {
   initialise();
   if (want > pb_get_threads()) want = pb_get_threads();
-  int idle = 0;
+  if (want <= 1) return 1;
   /* Somebody who asks for more threads than there are cores is not after speed. */
-  if (want <= pb_cores() && pb_now() < atomic_load(&pool.single_until)) return 1;
-  if (want <= 1 || !atomic_compare_exchange_strong(&pool.busy, &idle, 1)) return 1;
+  if (pb_now() < atomic_load(&pool.single_until) && want <= pb_cores()) return 1;
+  int idle = 0;
+  if (!atomic_compare_exchange_strong(&pool.busy, &idle, 1)) return 1;
   while (pool.workers < want - 1) {
     worker_start *s = malloc(sizeof *s);
     if (!s) break;
