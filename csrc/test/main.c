@@ -131,7 +131,7 @@ static void run_one(const test *t, const pb_table *variant) {
   else t->once();
   if (driver.failures > SHOWN_FAILURES)
     printf("    ... and %d more\n", driver.failures - SHOWN_FAILURES);
-  if (driver.skipped && variant == driver.table[0])
+  if (driver.skipped && (!variant || variant == driver.table[0]))
     printf("  %s: %s: skipped, %s\n", driver.suite, t->name, driver.skipped);
   if (driver.failures) driver.failed++;
   else if (!driver.skipped) driver.passed++;

@@ -253,6 +253,23 @@ static void attributes(const pb_table *t) {
   }
 }
 
+static void sizes(void) {
+  pb_shape s = {.ndim = 0};
+  CHECK(pb_shape_size(&s) == 1, "a number on its own");
+  s = (pb_shape){.ndim = 3, .batched = true, .dim = {2, 3, 5}};
+  CHECK(pb_shape_size(&s) == 30, "2 x 3 x 5 is %d", (int)pb_shape_size(&s));
+  s.dim[1] = 0;
+  CHECK(pb_shape_size(&s) == -1, "nothing");
+  s.dim[1] = -3, s.dim[2] = -5;
+  CHECK(pb_shape_size(&s) == -1, "negative sizes");
+  s = (pb_shape){.ndim = 3, .dim = {INT32_MAX, INT32_MAX, INT32_MAX}};
+  CHECK(pb_shape_size(&s) == -1, "a product that overflows");
+  s = (pb_shape){.ndim = 1, .dim = {INT64_MAX}};
+  CHECK(pb_shape_size(&s) == -1, "one dimension too large");
+  s.ndim = PB_MAX_DIMS + 1;
+  CHECK(pb_shape_size(&s) == -1, "too many dimensions");
+}
+
 static void misuse(const pb_table *t) {
   CHECK(!pb_plan_new(NULL, 1), "a plan without kernels");
   CHECK(!pb_plan_new(t, 0) && !pb_plan_new(t, -5), "a plan without rows");
@@ -278,6 +295,7 @@ const test tests_seal[] = {
     {"refuses writing over the input", NULL, refuses_input_overwritten},
     {"refuses kernels of other reals", NULL, refuses_strange_kernels},
     {"refuses attributes out of range", NULL, attributes},
+    {"sizes", sizes, NULL},
     {"misuse", NULL, misuse},
     {0},
 };

@@ -68,6 +68,32 @@ static void busy(void) {
   pb_set_threads(1);
 }
 
+/* After a region that waited much, threads that there are cores for are left alone for a while. */
+static void busy_cores(void) {
+  int cores = pb_cores();
+  if (cores < 2 || cores + 1 > PB_MAX_THREADS) {
+    skip("needs more cores, or fewer");
+    return;
+  }
+  pb_set_threads(cores + 1);
+  pb_pool_report(2, 1.0, 0.01);
+  int got = pb_pool_acquire(2);
+  CHECK(got == 2, "little was lost, got %d", got);
+  pb_pool_release(got);
+  pb_pool_report(2, 1.0, 0.9);
+  got = pb_pool_acquire(2);
+  CHECK(got == 1, "much was lost, got %d", got);
+  pb_pool_release(got);
+  got = pb_pool_acquire(cores + 1);
+  CHECK(got == cores + 1, "more threads than cores were asked for, got %d", got);
+  pb_pool_release(got);
+  pb_set_threads(2);
+  got = pb_pool_acquire(2);
+  CHECK(got == 2, "after setting the threads again, got %d", got);
+  pb_pool_release(got);
+  pb_set_threads(1);
+}
+
 static void limits(void) {
   pb_set_threads(0);
   CHECK(pb_get_threads() == 1, "at least one thread");
@@ -118,12 +144,16 @@ static void forked_child(const pb_table *t) {
   pb_set_threads(1);
 }
 #else
-static void forked_child(const pb_table *t) { (void)t; }
+static void forked_child(const pb_table *t) {
+  (void)t;
+  skip("no fork here");
+}
 #endif
 
 const test tests_threads[] = {
     {"regions", regions, NULL},
     {"a taken pool", busy, NULL},
+    {"busy cores", busy_cores, NULL},
     {"limits", limits, NULL},
     {"a forked child", NULL, forked_child},
     {0},
