@@ -55,8 +55,8 @@ def as_rows(value: object, shape: tuple[int, ...], what: str, layer: str) -> np.
     """`value` as a 2-D array (N, values per row) for a layer whose rows have `shape`."""
     array = as_array(value, what)
     size = math.prod(shape)
-    if array.ndim == 1 and size == 1:
-        return array.reshape(-1, 1)
+    if array.ndim == 1 and (size == 1 or len(array) == 0):
+        return array.reshape(len(array), size)
     wanted = f"(N, {', '.join(map(str, shape))})"
     if array.ndim == 1:
         single = f"; for a single row use {what}[None, :]" if array.size == size else ""

@@ -121,7 +121,7 @@ static void time_is_kept(const pb_table *t) {
   CHECK(pb_train(m.plan, &run) == PB_OK, "training fails");
   double took = pb_now() - started;
   CHECK(run.epoch < epochs && run.step > 0, "ended at step %d", (int)run.step);
-  CHECK(took >= 0.02 && took < 2, "told to come back after 0.02 s, it took %g", took);
+  CHECK(took >= 0.02 && took < 10, "told to come back after 0.02 s, it took %g", took);
   exact_free(results);
   model_free(&m);
   dataset_free(&d);
