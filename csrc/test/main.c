@@ -68,6 +68,8 @@ static void find_tables(void) {
     if (strcmp(name, driver.cpu) == 0) break;
     name = comma ? comma + 2 : NULL;
   }
+  if (*driver.cpu && strcmp(driver.table[driver.tables - 1]->isa, driver.cpu) != 0)
+    driver.tables = 0;
   choose_cpu(NULL);
 }
 
