@@ -27,10 +27,10 @@ class History:
     def epochs(self) -> int:
         return len(self.history.get("loss", []))
 
-    def append(self, values: dict[str, float]) -> None:
-        """Add one epoch."""
-        for name, value in values.items():
-            self.history.setdefault(name, []).append(value)
+    def extend(self, values: dict[str, list[float]]) -> None:
+        """Add epochs."""
+        for name, column in values.items():
+            self.history.setdefault(name, []).extend(column)
 
     def plot(self, path: str | PathLike | None = None) -> Figure:
         """Curves of the losses and metrics; saved to `path` when one is given.

@@ -287,10 +287,16 @@ class Model:
 
     def _named_results(self, sums: Sequence[float] | np.ndarray, rows: int) -> dict[str, float]:
         """Sums over rows as the loss and metrics that they stand for."""
+        columns = self._named_columns(np.reshape(sums, (1, -1)), rows)
+        return {name: column[0] for name, column in columns.items()}
+
+    def _named_columns(self, sums: np.ndarray, rows: int) -> dict[str, list[float]]:
+        """The same of many epochs at once, [epochs, results]."""
         assert self._loss is not None
-        loss = float(sums[0]) / rows if self._loss.mean else float(sums[0])
-        means = {m: float(s) / rows for m, s in zip(self._metrics, sums[1:], strict=True)}
-        return {"loss": loss, **means}
+        means = sums / rows
+        loss = means[:, 0] if self._loss.mean else sums[:, 0]
+        metrics = zip(self._metrics, means.T[1:], strict=True)
+        return {"loss": loss.tolist(), **{name: column.tolist() for name, column in metrics}}
 
     # -- look -------------------------------------------------------------------------------------
 

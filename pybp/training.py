@@ -177,14 +177,15 @@ class _Trainer:
     def _record(self, run: Run, epochs_before: int, recorded_before: int) -> None:
         """Take over where the run stands: cursor and finished epochs. Twice does no harm."""
         cursor = self.model.progress
-        for k in range(self.history.epochs - recorded_before, run.epoch):
-            self.history.append(self.model._named_results(run.results[k], self.rows))
+        new = run.results[self.history.epochs - recorded_before : run.epoch]
+        if len(new):
+            self.history.extend(self.model._named_columns(new, self.rows))
         cursor.step, cursor.epoch = run.step, epochs_before + run.epoch
         cursor.row, cursor.sums, cursor.plan = run.row, run.sums, self.plan
 
     def add(self, values: dict[str, float]) -> None:
         """More values of the last epoch."""
-        self.history.append(values)
+        self.history.extend({name: [value] for name, value in values.items()})
 
     def show(self, progress: Progress) -> None:
         """How far it is, with the results of the epoch under way, or else of the last."""
