@@ -3,6 +3,7 @@
 Switches, all from the environment:
     PYBP_BLAS=openblas|none|accelerate|pkg-config:NAME
     PYBP_SANITIZE=address,undefined    PYBP_DEBUG=1    PYBP_JOBS=N    PYBP_CLANG_CL=1 (Windows)
+    PYBP_BASELINE=1 leaves out the kernels beyond the baseline: a third of the compile time
 """
 
 import os

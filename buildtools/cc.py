@@ -85,7 +85,7 @@ def units(kind: str, blas_macros: list[tuple[str, str | None]]) -> list[Unit]:
     flags = tuple(common_flags(kind))
     isas: dict[str, list[str]] = {"baseline": []}
     machine_macros: list[tuple[str, str | None]] = list(blas_macros)
-    if target_is_x86_64():
+    if target_is_x86_64() and switch("PYBP_BASELINE") != "1":
         style = "msvc" if kind == "msvc" else "unix"
         isas |= {name: spelled[style] for name, spelled in X86_VARIANTS.items()}
         machine_macros.append(("PB_HAVE_X86_VARIANTS", None))
