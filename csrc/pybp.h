@@ -124,13 +124,21 @@ typedef struct pb_op {
   void (*chain)(int64_t n, const void *y, const void *dy, void *dx); /* dx = dy f'(x), from y */
 } pb_op;
 
+/* What an optimiser may know of a step besides its gradient. */
+typedef struct {
+  double learning_rate;
+  int64_t t;              /* steps, counted from 1 */
+  double loss, last_loss; /* per row, of this step's batch and of the one before, 0 at t = 1 */
+} pb_step;
+
 /* An optimiser: one row of the table, made by one file of csrc/optim. */
 typedef struct pb_optim {
   const char *name;
   const char *attrs;
   int32_t states;
-  /* coef <- what the step needs, once per step; `t` counts steps from 1. */
-  void (*prepare)(const pb_attr *attr, double learning_rate, int64_t t, double *coef);
+  /* coef <- what the step needs, once per step. It holds what the last step of the run has left in
+     it, zeros at first. */
+  void (*prepare)(const pb_attr *attr, const pb_step *, double *coef);
   /* w, state <- w, state, g over n consecutive parameters. */
   void (*update)(int64_t n, const double *coef, void *w, const void *g, void *const *state);
 } pb_optim;
@@ -189,6 +197,7 @@ typedef struct {
   int64_t epoch_origin; /* epochs finished before this run: permutations follow epoch + origin */
   int64_t row;          /* cursor: rows of the current epoch that are done */
   int64_t step;         /* optimiser steps ever done */
+  double last_loss;     /* per row, of the last step */
   double sums[PB_MAX_RESULT]; /* results of the current epoch so far, summed over rows */
   double *results;            /* [epochs][nresults]: sums over the rows of each finished epoch */
   int32_t bad_instr;          /* PB_DIVERGED: first instruction whose output is not finite, or -1 */

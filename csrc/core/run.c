@@ -10,34 +10,14 @@
 #include "core/alloc.h"
 #include "core/pool.h"
 #include "core/threads.h"
+#include "core/update.h"
 #include "core/workspace.h"
 #include "pybp.h"
-
-/* This thread's part of [begin, end), cut between cache lines so that any number of threads computes
-   every element by the same code: the same bits always. */
-static void share(int64_t *begin, int64_t *end, const pb_lane *lane) {
-  if (lane->parts == 1) return;
-  int64_t first = *begin, last = *end, blocks = (last - first + 63) / 64;
-  *begin = first + blocks * lane->part / lane->parts * 64;
-  *end = first + blocks * (lane->part + 1) / lane->parts * 64;
-  if (*end > last) *end = last;
-}
-
-static void update(const pb_instr *k, const pb_lane *lane) {
-  const pb_plan *p = lane->plan;
-  int64_t begin = k->begin, end = k->end;
-  share(&begin, &end, lane);
-  if (begin >= end) return;
-  int64_t at = begin * p->table->real_size;
-  void *state[PB_MAX_STATE];
-  for (int i = 0; i < p->optim->states; i++) state[i] = (char *)p->state[i] + at;
-  p->optim->update(end - begin, lane->coef, (char *)p->param + at, (char *)p->grad + at, state);
-}
 
 /* dz = dy f'(z) in place. */
 static void delta(const pb_instr *k, const pb_lane *lane) {
   int64_t begin = 0, end = lane->n * lane->plan->tensor[k->out].size;
-  share(&begin, &end, lane);
+  pb_share(&begin, &end, lane);
   if (begin >= end) return;
   int64_t at = begin * lane->plan->table->real_size;
   char *dy = (char *)lane->ptr[k->dout] + at;
@@ -50,7 +30,7 @@ static void run_instr(const pb_instr *k, const pb_lane *lane) {
     case PB_DELTA: delta(k, lane); break;
     case PB_BACKWARD_IN: k->op->backward_in(k, lane); break;
     case PB_BACKWARD_PARAM: k->op->backward_param(k, lane); break;
-    case PB_UPDATE: update(k, lane); break;
+    case PB_UPDATE: pb_update(k, lane); break;
   }
 }
 
@@ -149,6 +129,7 @@ typedef struct {
   region region;
   bool stop, diverged, interrupted;
   int64_t n;
+  double loss; /* of the step's batch, per row */
   double coef[PB_MAX_COEF];
   double batch_sums[PB_MAX_RESULT];
   double started;
@@ -157,24 +138,32 @@ typedef struct {
 
 static void begin_step(training *t) {
   pb_run *r = t->run;
-  const pb_optim *o = t->plan->optim;
   if (r->row == 0 && r->shuffle)
     pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t->order);
   t->n = r->rows - r->row < r->batch ? r->rows - r->row : r->batch;
-  double rate = r->learning_rate[(r->step - r->rate_origin) * r->rate_stride];
-  o->prepare(t->plan->optim_attr, rate, r->step + 1, t->coef);
 }
 
-/* After forward: is the loss a number? If not, the step ends here and no parameter changes. */
+/* After forward: is the loss a number? If not, the step ends here and no parameter changes. If it
+   is, the optimiser gets its numbers for the step. */
 static void judge(training *t) {
   const pb_plan *p = t->plan;
+  pb_run *r = t->run;
   double sums[PB_MAX_RESULT];
   for (int32_t k = 0; k < p->nresult; k++) {
     sums[k] = sum_rows(t->work->ptr[p->result[k]], t->n);
     if (!isfinite(sums[k])) t->stop = t->diverged = true;
   }
-  if (t->diverged) find_culprit(p, t->work, t->n, t->run);
   for (int32_t k = 0; k < p->nresult; k++) t->batch_sums[k] = sums[k];
+  if (t->diverged) {
+    find_culprit(p, t->work, t->n, r);
+    return;
+  }
+  pb_step step = {.learning_rate = r->learning_rate[(r->step - r->rate_origin) * r->rate_stride],
+                  .t = r->step + 1,
+                  .loss = p->nresult ? sums[0] / (double)t->n : 0,
+                  .last_loss = r->last_loss};
+  t->loss = step.loss;
+  p->optim->prepare(p->optim_attr, &step, t->coef);
 }
 
 /* Look at the clock only about every millisecond of work: it costs as much as a tiny step. */
@@ -189,6 +178,7 @@ static bool time_is_up(training *t) {
 static void end_step(training *t) {
   pb_run *r = t->run;
   r->step++;
+  r->last_loss = t->loss;
   r->row += t->n;
   for (int32_t k = 0; k < t->plan->nresult; k++) r->sums[k] += t->batch_sums[k];
   if (r->row == r->rows) {

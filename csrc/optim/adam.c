@@ -8,9 +8,9 @@ enum { BETA1, BETA2, EPS };
 enum { STEP, ROOT, KEEP1, KEEP2, TINY };
 
 /* The two corrections are folded into one factor for m and one for sqrt v. */
-static void prepare(const pb_attr *attr, double learning_rate, int64_t t, double *coef) {
-  coef[STEP] = learning_rate / (1 - pow(attr[BETA1].f, (double)t));
-  coef[ROOT] = 1 / sqrt(1 - pow(attr[BETA2].f, (double)t));
+static void prepare(const pb_attr *attr, const pb_step *step, double *coef) {
+  coef[STEP] = step->learning_rate / (1 - pow(attr[BETA1].f, (double)step->t));
+  coef[ROOT] = 1 / sqrt(1 - pow(attr[BETA2].f, (double)step->t));
   coef[KEEP1] = attr[BETA1].f;
   coef[KEEP2] = attr[BETA2].f;
   coef[TINY] = attr[EPS].f;

@@ -11,10 +11,9 @@ enum { MOMENTUM, NESTEROV };
 enum { RATE, DECAY, OWN, PAST };
 
 /* One formula for both: the step is OWN g + PAST v. */
-static void prepare(const pb_attr *attr, double learning_rate, int64_t t, double *coef) {
-  (void)t;
+static void prepare(const pb_attr *attr, const pb_step *step, double *coef) {
   bool nesterov = attr[NESTEROV].i != 0;
-  coef[RATE] = learning_rate;
+  coef[RATE] = step->learning_rate;
   coef[DECAY] = attr[MOMENTUM].f;
   coef[OWN] = nesterov ? 1 : 0;
   coef[PAST] = nesterov ? attr[MOMENTUM].f : 1;

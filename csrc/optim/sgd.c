@@ -3,9 +3,9 @@
 
 enum { RATE };
 
-static void prepare(const pb_attr *attr, double learning_rate, int64_t t, double *coef) {
-  (void)attr, (void)t;
-  coef[RATE] = learning_rate;
+static void prepare(const pb_attr *attr, const pb_step *step, double *coef) {
+  (void)attr;
+  coef[RATE] = step->learning_rate;
 }
 
 static void update(int64_t n, const double *coef, void *param, const void *grad,

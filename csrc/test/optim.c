@@ -36,7 +36,7 @@ static void step_once(const pb_table *t, int use, trial *x, int64_t step, rng *r
     reference_optim(uses[use].name)(uses[use].attr, rate, step, x->slope[i], &x->wanted[i],
                                     x->memory[i]);
   }
-  o->prepare(uses[use].attr, rate, step, coef);
+  o->prepare(uses[use].attr, &(pb_step){.learning_rate = rate, .t = step}, coef);
   o->update(x->n, coef, x->w, x->g, x->state);
 }
 
@@ -88,7 +88,7 @@ static void bits_of_parts(const pb_table *t) {
         for (int i = 0; i < N; i++) put_real(t, v[half][k], i, fabs(rng_uniform(&r)));
       }
     }
-    o->prepare(uses[use].attr, 0.01, 3, coef);
+    o->prepare(uses[use].attr, &(pb_step){.learning_rate = 0.01, .t = 3}, coef);
     o->update(N, coef, v[0][0], v[0][1], v[0] + 2);
     for (int64_t i = 0, step = 1; i < N; i += step, step = i % 11 + 1) {
       void *at[2 + PB_MAX_STATE];
