@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pybp.io import load
 
 # Imported when first named: what only some users need must not cost the others time.
-_LAZY_MODULES = {"datasets", "plots", "testing"}
+_LAZY_MODULES = {"callbacks", "datasets", "plots", "testing"}
 
 __all__ = [
     "Activation",
@@ -40,6 +40,7 @@ __all__ = [
     "Model",
     "Sequential",
     "__version__",
+    "callbacks",
     "datasets",
     "errors",
     "get_num_threads",

@@ -500,6 +500,7 @@ cdef class Run:
     cdef pb_run c
     cdef readonly tuple sources
     cdef readonly object results, rates
+    cdef readonly int64_t first_row
 
     def __cinit__(self, tuple sources, int64_t rows, int64_t batch, int64_t epochs, bint shuffle,
                   uint64_t seed, cnp.ndarray rates, int nresults, int64_t epoch_origin=0,
@@ -518,7 +519,7 @@ cdef class Run:
         self.c.learning_rate = <double *> cnp.PyArray_DATA(rates)
         self.c.rate_stride = cnp.PyArray_STRIDE(rates, 0) // sizeof(double)
         self.c.rate_origin = self.c.step = step
-        self.c.row = row
+        self.c.row = self.first_row = row
         self.c.results = <double *> cnp.PyArray_DATA(self.results)
         for k, value in enumerate(sums):
             self.c.sums[k] = value

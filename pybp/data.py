@@ -98,3 +98,8 @@ def not_empty(array: np.ndarray, what: str) -> np.ndarray:
     if len(array) == 0:
         raise ValueError(f"{what} is empty: at least one row is needed, got shape {array.shape}")
     return array
+
+
+def part(source: Source, begin: int, end: int) -> Source:
+    """Rows [begin, end) of what is bound: a view."""
+    return Source(source.array[begin:end])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class History:
-    """Losses and metrics of every finished epoch.
+    """What a call of `fit` recorded of every finished epoch.
 
     Attributes
     ----------
@@ -18,19 +21,45 @@ class History:
         "loss" and each metric by name; with validation data also "val_loss" and so on.
     epochs : int
         Number of finished epochs.
+    learning_rate : list[float]
+        Of the last step of every epoch.
+    seconds : float
+        Duration of the call on the clock, with validation and callbacks.
+    ending : str
+        "finished"; "stopped", when a callback or another thread set `model.stop_training`;
+        "diverged", when a callback took the DivergenceError. Callbacks, whose `on_train_end` is
+        called in any case, may also see "interrupted" (Ctrl-C) and "failed" (another exception).
     """
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
+        self.seconds = 0.0
+        self.ending = ""
+        self._rates: list[np.ndarray] = []
 
     @property
     def epochs(self) -> int:
         return len(self.history.get("loss", []))
 
-    def extend(self, values: dict[str, list[float]]) -> None:
-        """Add epochs."""
+    @property
+    def learning_rate(self) -> list[float]:
+        return np.concatenate(self._rates).tolist() if self._rates else []
+
+    def extend(self, values: dict[str, list[float]], rates: np.ndarray | None = None) -> None:
+        """Add epochs, or more values of epochs that are there."""
         for name, column in values.items():
             self.history.setdefault(name, []).extend(column)
+        if rates is not None:
+            self._rates.append(rates.copy())
+
+    def last(self) -> dict[str, float]:
+        """The values of the last epoch."""
+        return {name: column[-1] for name, column in self.history.items()}
+
+    def complete(self) -> None:
+        """NaN for what was not measured any more when training broke off after an epoch."""
+        for column in self.history.values():
+            column.extend([math.nan] * (self.epochs - len(column)))
 
     def plot(self, path: str | PathLike | None = None) -> Figure:
         """Curves of the losses and metrics; saved to `path` when one is given.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pybp import _core, data, inference, losses, metrics, optim, summary, training
+from pybp import _core, cursor, data, inference, losses, metrics, optim, summary, training
 from pybp.checks import whole
 from pybp.described import to_data
 from pybp.errors import NotCompiledError, unknown
@@ -19,6 +19,7 @@ from pybp.history import History
 from pybp.layers import Layer
 from pybp.lower import Lowered, Request, lower
 from pybp.metrics import get as get_metric
+from pybp.schedules import Schedule
 from pybp.store import ParameterStore
 
 DTYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
@@ -46,7 +47,9 @@ class Model:
         self._seed = 0
         self._plans: dict[tuple, Lowered] = {}
         self._training = threading.Lock()
-        self.progress = training.Cursor()
+        self._trainer = 0  # the thread that holds the lock
+        self.stop_training = False
+        self.progress = cursor.Cursor()
 
     # -- compile ----------------------------------------------------------------------------------
 
@@ -122,7 +125,7 @@ class Model:
         store.state = tuple(store.new_vector() for _ in range(states))
         self._store, self._optimizer, self._loss = store, optimizer, loss
         self._metrics, self._seed = measures, seed
-        self.progress = training.Cursor()
+        self.progress = cursor.Cursor()
 
     def _new_store(self, dtype: np.dtype, seed: int) -> ParameterStore:
         """Room for the parameters, drawn, or with the values that they had in another precision."""
@@ -144,18 +147,23 @@ class Model:
             for vector in store.state:
                 vector[:] = 0
             self._seed = seed
-            self.progress = training.Cursor()
+            self.progress = cursor.Cursor()
 
     @contextmanager
-    def _exclusive(self, what: str) -> Iterator[None]:
+    def _exclusive(self, what: str, in_callback: bool = False) -> Iterator[None]:
+        if in_callback and self._trainer == threading.get_ident():
+            yield  # between two steps, called by the training itself
+            return
         if not self._training.acquire(blocking=False):
             raise RuntimeError(
                 f"{what}: this model is being trained by another call; wait for it to end, or "
                 "train a second model"
             )
+        self._trainer = threading.get_ident()
         try:
             yield
         finally:
+            self._trainer = 0
             self._training.release()
 
     # -- plans ------------------------------------------------------------------------------------
@@ -209,7 +217,9 @@ class Model:
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: tuple[object, object] | None = None,
+        validation_split: float = 0.0,
         shuffle: bool = True,
+        callbacks: Sequence[object] = (),
         verbose: int = 1,
     ) -> History:
         """Train for `epochs` passes over the data.
@@ -224,10 +234,19 @@ class Model:
             The last batch of an epoch may be smaller.
         validation_data : (x, y), optional
             Evaluated after each epoch into "val_loss" and so on.
+        validation_split : float
+            Instead of validation data: this fraction of the rows, the last ones as they are given,
+            whatever `shuffle` says. Rows that are sorted by class must be mixed before.
         shuffle : bool
             Visit the rows in a new order each epoch, a function of seed and epoch.
+        callbacks : list
+            `pybp.callbacks` objects, or functions of (epoch, logs), called after each epoch.
         verbose : 0 or 1
             1 shows progress on long work where a terminal or a notebook can show it.
+
+        Training ends early, between two steps, once `model.stop_training` is set to True, by a
+        callback or by another thread. Calling `fit` again goes on from there: optimiser state,
+        schedule and random numbers follow the steps and epochs of the model's whole life.
 
         Ctrl-C stops at the end of a step; the model then stands there, and a `fit` on as many rows
         with the same batch size goes on in the middle of the epoch, to the same bits.
@@ -237,11 +256,39 @@ class Model:
         DivergenceError
             The loss went non-finite; the error names the op and the step.
         """
-        return training.fit(self, x, y, epochs, batch_size, validation_data, shuffle, verbose)
+        return training.fit(
+            self,
+            x,
+            y,
+            epochs,
+            batch_size,
+            validation_data,
+            validation_split,
+            shuffle,
+            callbacks,
+            verbose,
+        )
 
     def train_on_batch(self, x: object, y: object) -> dict[str, float]:
         """One optimiser step on all rows of `x`; the loss and metrics before it."""
         return training.train_on_batch(self, x, y)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step, as the schedule and what was set make it.
+
+        Setting a number scales the rest of the schedule so that it goes on from there; a schedule
+        object is one that begins with the next step. Both keep the optimiser's state, so that
+        ``model.learning_rate = bp.schedules.Cosine(0.1, steps=1000)`` before another `fit` is a
+        warm restart, and both are saved with the model.
+        """
+        self._require("learning_rate")
+        return cursor.learning_rate(self)
+
+    @learning_rate.setter
+    def learning_rate(self, value: float | Schedule) -> None:
+        self._require("learning_rate")
+        cursor.set_learning_rate(self, value)
 
     # -- ask --------------------------------------------------------------------------------------
 
@@ -324,7 +371,7 @@ class Model:
         from pybp import io  # JSON and paths take longer to import than all the rest
 
         self._require("save")
-        with self._exclusive("save"):
+        with self._exclusive("save", in_callback=True):
             io.save(self, path)
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -361,7 +408,7 @@ class Model:
             state["dtype"],
             state["seed"],
         )
-        self.progress = training.Cursor(**state["cursor"])
+        self.progress = cursor.Cursor(**state["cursor"])
         for name, view in self.tensors().items():
             view[...] = tensors[name]
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pybp import cursor, data
 from pybp._core import Run, Source
-from pybp.checks import boolean, whole
+from pybp.checks import boolean, real, whole
 from pybp.errors import DivergenceError
 from pybp.graph import topological
 from pybp.history import History
@@ -17,38 +21,14 @@ from pybp.lower import Lowered, Request, capacity_for
 from pybp.progress import Progress
 
 if TYPE_CHECKING:
+    from pybp.callbacks import Watchers
     from pybp.model import Model
 
 SLICE_SECONDS = 0.1  # how long a native call stays away from Ctrl-C and the progress bar
 BRIEF_FLOPS = 4e9  # a step below this is over in a fraction of Ctrl-C's 0.2 s
 MOST_STEPS = 1_000_000  # learning rates computed ahead
 
-
-@dataclass
-class Cursor:
-    """Where a model stands in its training.
-
-    `step` counts optimiser steps and `epoch` finished epochs over the model's life: the random
-    numbers follow them. After an interruption, `row` rows of the current epoch are done, `sums` are
-    their results, and `plan` says what the epoch was: (rows, batch size, shuffled).
-    """
-
-    step: int = 0
-    epoch: int = 0
-    row: int = 0
-    sums: list[float] = field(default_factory=list)
-    plan: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        for name in ("step", "epoch", "row"):
-            whole(getattr(self, name), f"cursor: {name}", 0)
-        if not all(isinstance(value, float) for value in self.sums):
-            raise ValueError("cursor: sums must be numbers")
-        if self.row and (len(self.plan) != 3 or self.row >= self.plan[0]):
-            raise ValueError("cursor: a started epoch needs its plan")
-
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
+Sources = tuple[Source, Source]
 
 
 def fit(
@@ -57,8 +37,10 @@ def fit(
     y: object,
     epochs: int,
     batch_size: int,
-    validation_data: tuple[object, object] | None,
+    validation_data: object,
+    validation_split: float,
     shuffle: bool,
+    callbacks: Sequence[object],
     verbose: int,
 ) -> History:
     """See `Model.fit`."""
@@ -67,22 +49,15 @@ def fit(
     batch_size = whole(batch_size, "batch_size")
     shuffle = boolean(shuffle, "shuffle")
     verbose = whole(verbose, "verbose", 0) if not isinstance(verbose, bool) else int(verbose)
+    watchers = _watchers(callbacks)
     with model._exclusive("fit"):
         sources = model._pair(x, y)
         validation = _validation(model, validation_data)
-        trainer = _Trainer(model, sources, min(batch_size, len(sources[0].array)), shuffle)
-        progress = Progress(epochs * trainer.batches, epochs, verbose)
-        try:
-            while trainer.history.epochs < epochs:
-                left = epochs - trainer.history.epochs
-                many = max(1, min(left, MOST_STEPS // trainer.batches))
-                trainer.train(1 if validation else many, progress)
-                if validation:
-                    found = evaluate(model, *validation)
-                    trainer.add({f"val_{name}": value for name, value in found.items()})
-                trainer.show(progress)
-        finally:
-            progress.close()
+        if validation_split:
+            sources, validation = _split(sources, validation_split, validation)
+        batch_size = min(batch_size, len(sources[0].array))
+        trainer = _Trainer(model, sources, batch_size, shuffle, watchers)
+        trainer.fit(epochs, validation, verbose)
     return trainer.history
 
 
@@ -98,7 +73,15 @@ def train_on_batch(model: Model, x: object, y: object) -> dict[str, float]:
     return {name: values[0] for name, values in trainer.history.history.items()}
 
 
-def _validation(model: Model, given: object) -> tuple[Source, Source] | None:
+def _watchers(callbacks: object) -> Watchers | None:
+    if isinstance(callbacks, tuple | list) and not callbacks:
+        return None
+    from pybp.callbacks import Watchers
+
+    return Watchers(callbacks)
+
+
+def _validation(model: Model, given: object) -> Sources | None:
     if given is None:
         return None
     if not isinstance(given, tuple | list) or len(given) != 2:
@@ -107,31 +90,100 @@ def _validation(model: Model, given: object) -> tuple[Source, Source] | None:
     return model._pair(x, y, ("validation_data[0]", "validation_data[1]"))
 
 
+def _split(
+    sources: Sources, fraction: object, validation: Sources | None
+) -> tuple[Sources, Sources]:
+    """The rows to train on, and the last ones, to validate with."""
+    fraction = real(fraction, "validation_split", 0, 1, open_high=True)
+    if validation is not None:
+        raise ValueError("validation_split and validation_data exclude each other: pass one")
+    rows = len(sources[0].array)
+    kept = math.floor(rows * (1 - fraction) + 1e-9)  # 0.9 of ten rows is one row to keep
+    if not 0 < kept < rows:
+        raise ValueError(
+            f"validation_split={fraction:g} of {rows} rows leaves {kept} to train on and "
+            f"{rows - kept} to validate with: both need at least one"
+        )
+    first = tuple(data.part(source, 0, kept) for source in sources)
+    last = tuple(data.part(source, kept, rows) for source in sources)
+    return first, last  # type: ignore[return-value]
+
+
 class _Trainer:
     """Runs epochs over one data set and keeps the model's cursor in step with what was done."""
 
     def __init__(
-        self, model: Model, sources: tuple[Source, Source], batch: int, shuffle: bool
+        self,
+        model: Model,
+        sources: Sources,
+        batch: int,
+        shuffle: bool,
+        watchers: Watchers | None = None,
     ) -> None:
         self.model, self.sources, self.batch, self.shuffle = model, sources, batch, shuffle
+        self.watchers = watchers
         self.rows = len(sources[0].array)
         self.batches = -(-self.rows // batch)
         self.history = History()
         self.lowered = _training_plan(model, sources[1].array.shape[1], batch)
-        cursor = model.progress
-        if cursor.plan != self.plan:
-            cursor.row, cursor.sums = 0, []
+        if model.progress.plan != self.plan:
+            model.progress.row, model.progress.sums = 0, []
 
     @property
     def plan(self) -> list[int]:
         return [self.rows, self.batch, int(self.shuffle)]
 
+    def fit(self, epochs: int, validation: Sources | None, verbose: int) -> None:
+        """Train, watched by callbacks and on a progress line, until `epochs` are done or somebody
+        sets `model.stop_training`."""
+        model, history, watchers = self.model, self.history, self.watchers
+        model.stop_training = False
+        names = ["loss", *model._metrics]
+        names += [f"val_{name}" for name in names if validation]
+        progress = Progress(epochs * self.batches, epochs, verbose)
+        start = time.perf_counter()
+        with watchers.watching(model, history, names) if watchers else nullcontext():
+            try:
+                history.ending = "failed"
+                self._epochs(epochs, validation, progress)
+                history.ending = "finished" if history.epochs == epochs else "stopped"
+            except KeyboardInterrupt:
+                history.ending = "interrupted"
+                raise
+            except DivergenceError as error:
+                if not (watchers and watchers.diverged(error)):
+                    raise
+                history.ending = "diverged"
+            finally:
+                history.seconds = time.perf_counter() - start
+                history.complete()
+                progress.close()
+
+    def _epochs(self, epochs: int, validation: Sources | None, progress: Progress) -> None:
+        model, history, watchers = self.model, self.history, self.watchers
+        watched = validation is not None or (watchers is not None and watchers.epochs)
+        most = 1 if watched else max(1, MOST_STEPS // self.batches)
+        begun = -1
+        while history.epochs < epochs and not model.stop_training:
+            before, epoch = history.epochs, model.progress.epoch
+            if watchers and watchers.epochs and epoch != begun:
+                watchers.epoch_begin(epoch)
+                begun = epoch
+            self.train(min(most, epochs - before), progress)
+            finished = history.epochs > before
+            if validation and finished:
+                found = evaluate(model, *validation)
+                self.add({f"val_{name}": value for name, value in found.items()})
+            if watchers and watchers.epochs and finished:
+                watchers.epoch_end(epoch, history.last())
+            self.show(progress)
+
     def train(self, epochs: int, progress: Progress | None = None) -> None:
-        """`epochs` epochs, the first of which may have been begun by an earlier call."""
-        model, cursor = self.model, self.model.progress
-        steps = cursor.step + np.arange(epochs * self.batches - cursor.row // self.batch)
-        assert model._optimizer is not None
-        rates = np.asarray(model._optimizer.learning_rate.rates(steps))
+        """`epochs` epochs, the first of which may have been begun by an earlier call. Ends early,
+        between two steps, once `model.stop_training` or another learning rate is set."""
+        model, at = self.model, self.model.progress
+        settings = cursor.rate_settings(model)
+        steps = at.step + np.arange(epochs * self.batches - at.row // self.batch)
         run = Run(
             self.sources,
             self.rows,
@@ -139,25 +191,40 @@ class _Trainer:
             epochs,
             self.shuffle,
             model._seed,
-            rates,
+            cursor.rates(model, steps),
             1 + len(model._metrics),
-            cursor.epoch,
-            cursor.step,
-            cursor.row,
-            tuple(cursor.sums),
+            at.epoch,
+            at.step,
+            at.row,
+            tuple(at.sums),
         )
-        started = cursor.epoch, self.history.epochs
+        started = at.epoch, self.history.epochs
+        seconds = 0.0 if self.watchers and self.watchers.batches else SLICE_SECONDS  # 0: one step
+        done = False
         try:
-            while not self.lowered.plan.train(run, SLICE_SECONDS):
+            while not done:
+                done = self.lowered.plan.train(run, seconds)
                 self._record(run, *started)
-                if progress is not None:
+                if self.watchers:
+                    self._tell()
+                if progress is not None and not done:
                     self.show(progress)
+                if model.stop_training or cursor.rate_settings(model) != settings:
+                    break
         except FloatingPointError:
             self._record(run, *started)
             raise self._divergence(run) from None
         finally:  # also when Ctrl-C comes in between: the cursor must tell where the model stands
             self._record(run, *started)
         self._check_parameters(run)
+
+    def _tell(self) -> None:
+        """The callbacks that a step, or a slice of time, is over."""
+        assert self.watchers is not None
+        if self.watchers.batches:
+            row = self.model.progress.row or self.rows
+            self.watchers.batch_end(-(-row // self.batch) - 1, self._latest())
+        self.watchers.pause()
 
     def _check_parameters(self, run: Run) -> None:
         """Did the last update overflow? There is no loss after it that would tell."""
@@ -176,25 +243,29 @@ class _Trainer:
 
     def _record(self, run: Run, epochs_before: int, recorded_before: int) -> None:
         """Take over where the run stands: cursor and finished epochs. Twice does no harm."""
-        cursor = self.model.progress
-        new = run.results[self.history.epochs - recorded_before : run.epoch]
+        at, recorded = self.model.progress, self.history.epochs - recorded_before
+        new = run.results[recorded : run.epoch]
         if len(new):
-            self.history.extend(self.model._named_columns(new, self.rows))
-        cursor.step, cursor.epoch = run.step, epochs_before + run.epoch
-        cursor.row, cursor.sums, cursor.plan = run.row, run.sums, self.plan
+            first = self.batches * (recorded + 1) - 1 - run.first_row // self.batch
+            last_steps = run.rates[first :: self.batches][: len(new)]
+            self.history.extend(self.model._named_columns(new, self.rows), last_steps)
+        at.step, at.epoch = run.step, epochs_before + run.epoch
+        at.row, at.sums, at.plan = run.row, run.sums, self.plan
 
     def add(self, values: dict[str, float]) -> None:
         """More values of the last epoch."""
         self.history.extend({name: [value] for name, value in values.items()})
 
     def show(self, progress: Progress) -> None:
-        """How far it is, with the results of the epoch under way, or else of the last."""
-        cursor, epochs = self.model.progress, self.history.epochs
-        if cursor.row:
-            values = self.model._named_results(cursor.sums, cursor.row)
-        else:
-            values = {name: found[-1] for name, found in self.history.history.items()}
-        progress.update(epochs * self.batches + cursor.row // self.batch, epochs, values)
+        """How far it is."""
+        epochs = self.history.epochs
+        done = epochs * self.batches + self.model.progress.row // self.batch
+        progress.update(done, epochs, self._latest())
+
+    def _latest(self) -> dict[str, float]:
+        """The results of the epoch under way, or else of the last."""
+        at = self.model.progress
+        return self.model._named_results(at.sums, at.row) if at.row else self.history.last()
 
     def _divergence(self, run: Run) -> DivergenceError:
         kind, index = run.culprit or ("instr", 0)
@@ -204,8 +275,7 @@ class _Trainer:
         else:
             op = self.lowered.order[self.lowered.instructions[index]["node"]].layer
             what = "the loss is not finite" if op == "loss" else f"layer {op!r} overflowed"
-        assert self.model._optimizer is not None
-        rate = float(self.model._optimizer.learning_rate.rates(np.array([run.step]))[0])
+        rate = float(cursor.rates(self.model, np.array([run.step]))[0])
         epoch = self.history.epochs
         return DivergenceError(
             f"training diverged at step {run.step} (epoch {epoch}, batch {run.row // self.batch}): "
