@@ -19,7 +19,7 @@
 
 enum {
   PB_MAX_DIMS = 6,
-  PB_MAX_IN = 4,      /* inputs of an op, parameters included */
+  PB_MAX_IN = 6,      /* inputs of an op, running state and parameters included */
   PB_MAX_ATTR = 8,    /* attributes of an op */
   PB_MAX_SOURCE = 8,  /* user arrays bound to a plan: inputs, targets */
   PB_MAX_RESULT = 16, /* losses and metrics of a plan */
@@ -39,16 +39,19 @@ typedef enum {
   PB_INTERRUPTED
 } pb_status;
 
-/* Where a tensor lives. Parameters, gradients and optimiser state are vectors owned by the caller;
-   activations (with everything saved for backward) belong to a workspace. */
-typedef enum { PB_PARAM, PB_GRAD, PB_ACT } pb_arena;
+/* Where a tensor lives. Parameters, gradients and optimiser state are vectors owned by the caller, and
+   so is the running state: what a model keeps without training it, such as the moving averages of
+   batch normalisation, always in doubles. Activations (with everything saved for backward) belong
+   to a workspace. */
+typedef enum { PB_PARAM, PB_GRAD, PB_ACT, PB_RUNNING } pb_arena;
 
 typedef enum {
   PB_FORWARD,
   PB_DELTA,          /* turn dy of a fused activation into the error signal dz, in place */
   PB_BACKWARD_IN,    /* gradients of the inputs: before the parameters', which may update them */
   PB_BACKWARD_PARAM, /* gradients of the parameters */
-  PB_UPDATE          /* optimiser step over a range of the parameter vector */
+  PB_UPDATE,         /* optimiser step over a range of the parameter vector */
+  PB_COMMIT /* running state takes the batch in: at the end of a step that is not abandoned */
 } pb_phase;
 
 enum {                     /* pb_op.flags */
@@ -58,7 +61,8 @@ enum {                     /* pb_op.flags */
        PB_PER_ROW = 8,     /* output is one double per row: a loss or a metric */
        PB_RANDOM = 16,     /* draws random numbers in training */
        PB_FUSES = 32,      /* can apply an elementwise op to its output */
-       PB_SOURCE = 64      /* reads a user array */
+       PB_SOURCE = 64,     /* reads a user array */
+       PB_MIXES_ROWS = 128 /* in training an output row depends on all rows of the batch */
 };
 
 typedef struct {
@@ -76,6 +80,7 @@ typedef union {
 typedef struct {
   pb_shape out;
   int64_t saved_row;        /* forward saves this much per row for backward */
+  int64_t saved_once;       /* or this many doubles, whatever N is */
   int64_t scratch;          /* per thread, whatever N is */
   int64_t flops;            /* arithmetic per row, forward */
   char error[PB_ERROR_LEN]; /* set when the rule refuses */
@@ -113,13 +118,15 @@ typedef void pb_kernel(const pb_instr *, const pb_lane *);
 typedef struct pb_op {
   const char *name;
   const char *attrs; /* "rate:float axis:int": names and types, in the order of pb_instr.attr */
-  int32_t min_in, max_in; /* inputs, parameters included */
+  int32_t min_in, max_in; /* inputs, running state and parameters included */
   int32_t params;         /* how many of the trailing inputs are parameters at most */
+  int32_t running;        /* how many inputs before those are running state */
   int32_t flags;
   bool (*infer)(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r);
   pb_kernel *forward;
   pb_kernel *backward_in;
   pb_kernel *backward_param;
+  pb_kernel *commit;                                                 /* writes its running state */
   void (*map)(int64_t n, const void *x, void *y);                    /* y = f(x) */
   void (*chain)(int64_t n, const void *y, const void *dy, void *dx); /* dx = dy f'(x), from y */
 } pb_op;
@@ -153,7 +160,7 @@ typedef struct {
 
 typedef struct {
   pb_arena arena;
-  bool is_double; /* per-row results accumulate in double */
+  bool is_double; /* results of rows, running state, what forward saves once a batch */
   int64_t offset; /* bytes from the start of the arena */
   pb_shape shape;
   int64_t size; /* elements, of one row when batched; set by seal */
@@ -232,6 +239,8 @@ struct pb_plan {
   int64_t act_bytes, scratch_bytes;
   void *param, *grad, *state[PB_MAX_STATE]; /* the caller's vectors */
   int64_t nparam;                           /* elements in each */
+  double *running;                          /* the caller's running state */
+  int64_t nrunning;
   int32_t output, input; /* tensors of pb_map; input -1 when it must be gathered */
   int32_t nsource;
   bool sealed;

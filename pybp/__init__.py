@@ -21,7 +21,7 @@ from pybp import (
 )
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config
-from pybp.layers import Activation, Dense, Dropout, Input, Layer
+from pybp.layers import Activation, BatchNorm, Dense, Dropout, Input, Layer
 from pybp.model import Model
 from pybp.sequential import Sequential
 
@@ -33,6 +33,7 @@ _LAZY_MODULES = {"callbacks", "datasets", "plots", "testing"}
 
 __all__ = [
     "Activation",
+    "BatchNorm",
     "Dense",
     "Dropout",
     "Input",

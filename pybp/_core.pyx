@@ -26,9 +26,10 @@ cdef extern from "pybp.h" nogil:
     enum:
         PB_MAX_DIMS, PB_MAX_IN, PB_MAX_ATTR, PB_MAX_SOURCE, PB_MAX_RESULT, PB_MAX_STATE
         PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED, PB_INTERRUPTED
-        PB_PARAM, PB_GRAD, PB_ACT
-        PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM, PB_UPDATE
+        PB_PARAM, PB_GRAD, PB_ACT, PB_RUNNING
+        PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM, PB_UPDATE, PB_COMMIT
         PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
+        PB_MIXES_ROWS
         PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64
     ctypedef int pb_status
     ctypedef int pb_arena
@@ -43,7 +44,7 @@ cdef extern from "pybp.h" nogil:
         double f
     ctypedef struct pb_inferred:
         pb_shape out
-        int64_t saved_row, scratch, flops
+        int64_t saved_row, saved_once, scratch, flops
         char error[256]
     ctypedef struct pb_source:
         const void *data
@@ -55,9 +56,10 @@ cdef extern from "pybp.h" nogil:
     ctypedef struct pb_op:
         const char *name
         const char *attrs
-        int32_t min_in, max_in, params, flags
+        int32_t min_in, max_in, params, running, flags
         bint (*infer)(const pb_attr *, const pb_shape *, int, pb_inferred *)
         void (*backward_in)(const pb_instr *, const pb_lane *)
+        void (*commit)(const pb_instr *, const pb_lane *)
     ctypedef struct pb_optim:
         const char *name
         const char *attrs
@@ -76,11 +78,11 @@ cdef extern from "pybp.h" nogil:
         const pb_op *op
         pb_phase phase
         int32_t node, nin
-        int32_t in_ "in"[4]
+        int32_t in_ "in"[6]
         int32_t out, saved
-        int32_t din[4]
+        int32_t din[6]
         int32_t dout
-        bint add[4]
+        bint add[6]
         bint fused_update
         pb_attr attr[8]
         const pb_op *activation
@@ -117,6 +119,8 @@ cdef extern from "pybp.h" nogil:
         void *grad
         void *state[4]
         int64_t nparam
+        double *running
+        int64_t nrunning
         int32_t output, input, nsource, threads
         char error[256]
 
@@ -163,12 +167,13 @@ table(32)  # a wrong PYBP_CPU is said at import, not at the first model
 FLAGS = {
     "uses_x": PB_USES_X, "uses_y": PB_USES_Y, "elementwise": PB_ELEMENTWISE,
     "per_row": PB_PER_ROW, "random": PB_RANDOM, "fuses": PB_FUSES, "source": PB_SOURCE,
+    "mixes_rows": PB_MIXES_ROWS,
 }
 PHASES = {
     "forward": PB_FORWARD, "delta": PB_DELTA, "backward_in": PB_BACKWARD_IN,
-    "backward_param": PB_BACKWARD_PARAM, "update": PB_UPDATE,
+    "backward_param": PB_BACKWARD_PARAM, "update": PB_UPDATE, "commit": PB_COMMIT,
 }
-ARENAS = {"param": PB_PARAM, "grad": PB_GRAD, "act": PB_ACT}
+ARENAS = {"param": PB_PARAM, "grad": PB_GRAD, "act": PB_ACT, "running": PB_RUNNING}
 
 
 cdef dict signature(const char *text):
@@ -184,8 +189,8 @@ def ops():
         flags = {name for name, bit in FLAGS.items() if row[0].flags & bit}
         found[row[0].name.decode()] = {
             "attrs": signature(row[0].attrs), "min_in": row[0].min_in, "max_in": row[0].max_in,
-            "params": row[0].params, "flags": flags,
-            "differentiable": row[0].backward_in != NULL,
+            "params": row[0].params, "running": row[0].running, "flags": flags,
+            "differentiable": row[0].backward_in != NULL, "commits": row[0].commit != NULL,
         }
         row += 1
     return found
@@ -224,12 +229,12 @@ cdef int fill_shape(pb_shape *out, tuple dims, bint batched) except -1:
 
 
 def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
-    """What an op's shape rule says: (shape, batched, saved per row, flops per row), or None when
-    the inputs, a list of (shape, batched), do not suit it. `out` is the shape of an op that has no
-    inputs to infer it from."""
+    """What an op's shape rule says: (shape, batched, saved per row, doubles saved once, flops per
+    row), or None when the inputs, a list of (shape, batched), do not suit it. `out` is the shape of
+    an op that has no inputs to infer it from."""
     cdef const pb_op *row = pb_find_op(table(bits), op.encode())
     cdef pb_attr attr[8]
-    cdef pb_shape shapes[4]
+    cdef pb_shape shapes[6]
     cdef pb_inferred r
     if row == NULL:
         raise KeyError(op)
@@ -243,7 +248,8 @@ def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
         fill_shape(&shapes[i], dims, batched)
     if not row.infer(attr, shapes, len(inputs), &r):
         return None
-    return tuple(r.out.dim[i] for i in range(r.out.ndim)), bool(r.out.batched), r.saved_row, r.flops
+    shape = tuple(r.out.dim[i] for i in range(r.out.ndim))
+    return shape, bool(r.out.batched), r.saved_row, r.saved_once, r.flops
 
 
 # --- sources -------------------------------------------------------------------------------------
@@ -334,17 +340,23 @@ cdef class Plan:
 
     def __cinit__(self, int bits, int64_t capacity, list tensors, list instrs, int nforward,
                   int64_t act_bytes, param, grad=None, tuple state=(), optimizer=None,
-                  tuple results=(), int output=-1, int source_tensor=-1, int sources=1):
+                  tuple results=(), int output=-1, int source_tensor=-1, int sources=1,
+                  cnp.ndarray running=None):
         cdef const pb_table *t = table(bits)
         self.dtype = np.dtype(np.float32 if bits == 32 else np.float64)
         self.c = pb_plan_new(t, capacity)
         if self.c == NULL:
             raise MemoryError(f"cannot make a plan for batches of {capacity} rows")
-        self.keep = [param, grad, *state]
+        self.keep = [param, grad, running, *state]
         self.c.param = self.vector(param)
         self.c.nparam = param.size
         if grad is not None:
             self.c.grad = self.vector(grad)
+        if running is not None:
+            if running.dtype != np.float64 or not running.flags.c_contiguous:
+                raise ValueError("running state is contiguous and float64")
+            self.c.running = <double *> cnp.PyArray_DATA(running)
+            self.c.nrunning = running.size
         for k, array in enumerate(state):
             self.c.state[k] = self.vector(array)
         if optimizer is not None:

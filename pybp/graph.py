@@ -26,8 +26,18 @@ class Parameter:
 
 
 @dataclass(eq=False)
+class Running:
+    """A vector that a layer keeps without training it, always float64: its name in the model, its
+    shape and what it starts from."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: float
+
+
+@dataclass(eq=False)
 class Node:
-    """An op applied to nodes and parameters.
+    """An op applied to nodes, running state and parameters.
 
     `shape` is that of one row: a batch of N rows has shape (N, *shape). `layer` is the name of the
     layer that made the node.
@@ -39,19 +49,22 @@ class Node:
     attrs: dict = field(default_factory=dict)
     layer: str = ""
     shape: tuple[int, ...] = ()
+    running: tuple[Running, ...] = ()
+    batched: bool = True
     flops: int = 0
     saved: int = 0
+    saved_once: int = 0
 
     def __post_init__(self) -> None:
         given = [(node.shape, True) for node in self.inputs]
-        given += [(parameter.shape, False) for parameter in self.parameters]
+        given += [(kept.shape, False) for kept in (*self.running, *self.parameters)]
         found = _core.infer(self.op, self.attrs, given, (self.shape, True))
         if found is None:
             shapes = ", ".join(str(shape) for shape, _ in given)
             raise ValueError(
                 f"layer {self.layer!r}: {self.op} cannot take inputs of shapes {shapes}"
             )
-        self.shape, _, self.saved, self.flops = found
+        self.shape, self.batched, self.saved, self.saved_once, self.flops = found
 
     @property
     def flags(self) -> set[str]:

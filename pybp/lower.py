@@ -18,8 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pybp._core import Plan
-from pybp.graph import Node, topological
+from pybp.graph import OPS, Node, topological
 from pybp.store import ALIGN, ParameterStore
+
+DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
 
 
 @dataclass(eq=False)
@@ -109,6 +111,7 @@ class _Lowering:
     saved: dict[int, int] = field(default_factory=dict)
     gradients: dict[int, int] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)  # running state
     written: set[str] = field(default_factory=set)  # parameters whose gradient has a writer
 
     def run(self) -> Lowered:
@@ -138,6 +141,7 @@ class _Lowering:
             self.values[id(r.output)] if r.output else -1,
             self.readable_input(),
             r.sources,
+            self.store.running,
         )
         return Lowered(
             plan,
@@ -177,6 +181,14 @@ class _Lowering:
             self.parameters[name] = self.tensor("param", shape, batched=False, offset=offset)
         return self.parameters[name]
 
+    def running(self, name: str) -> int:
+        if name not in self.kept:
+            offset, shape = self.store.running_place(name)
+            self.kept[name] = self.tensor(
+                "running", shape, batched=False, double=True, offset=offset
+            )
+        return self.kept[name]
+
     # -- emit ---------------------------------------------------------------------------------
 
     def forward(self, node: Node) -> None:
@@ -188,15 +200,20 @@ class _Lowering:
             self.values[id(node)] = self.values[id(producer)]
             return
         double = "per_row" in node.flags
-        self.values[id(node)] = self.tensor("act", node.shape, double=double)
+        self.values[id(node)] = self.tensor("act", node.shape, batched=node.batched, double=double)
         if node.saved and self.request.backward:
             self.saved[id(node)] = self.tensor("act", (node.saved,))
+        if node.saved_once and self.request.backward:
+            self.saved[id(node)] = self.tensor(
+                "act", (node.saved_once,), batched=False, double=True
+            )
         self.emit("forward", node)
 
     def emit(
         self, phase: str, node: Node, din: list[int] | None = None, add: list[bool] | None = None
     ) -> dict:
         inputs = [self.values[id(parent)] for parent in node.inputs]
+        inputs += [self.running(r.name) for r in node.running]
         inputs += [self.parameter(p.name) for p in node.parameters]
         fused = self.fused.get(id(node))
         instruction = {
@@ -209,7 +226,7 @@ class _Lowering:
             "saved": self.saved.get(id(node), -1),
             "din": din or [-1] * len(inputs),
             "add": add or [False] * len(inputs),
-            "dout": self.gradients.get(id(fused or node), -1) if phase != "forward" else -1,
+            "dout": self.gradients.get(id(fused or node), -1) if phase in DERIVING else -1,
             "activation": fused.op if fused else None,
             "fused_update": False,
         }
@@ -233,6 +250,9 @@ class _Lowering:
             if node is loss or id(node) in self.gradients:
                 self.differentiate(node, needs)
         self.update_rest()
+        for node in self.order:
+            if self.request.optimizer and self.request.training and OPS[node.op]["commits"]:
+                self.emit("commit", node)
 
     def needing_gradients(self) -> set[int]:
         """Nodes that some parameter lies at or before, and those asked for."""
@@ -252,7 +272,7 @@ class _Lowering:
             return
         if id(node) in self.fused:
             self.emit("delta", node)
-        padding = [-1] * len(node.parameters)
+        padding = [-1] * (len(node.running) + len(node.parameters))
         din, add = [], []
         for parent in node.inputs:
             wanted = id(parent) in needs
@@ -277,7 +297,7 @@ class _Lowering:
 
     def differentiate_parameters(self, node: Node) -> None:
         names = [p.name for p in node.parameters]
-        padding = [-1] * len(node.inputs)
+        padding = [-1] * (len(node.inputs) + len(node.running))
         if self.request.optimizer and self.request.fuse_update and not self.shared(names):
             self.emit("backward_param", node)["fused_update"] = True
             self.written.update(names)

@@ -130,12 +130,17 @@ class Model:
     def _new_store(self, dtype: np.dtype, seed: int) -> ParameterStore:
         """Room for the parameters, drawn, or with the values that they had in another precision."""
         nodes = topological([self._output])
-        store = ParameterStore((p for node in nodes for p in node.parameters), dtype)
+        store = ParameterStore(
+            (p for node in nodes for p in node.parameters),
+            dtype,
+            (r for node in nodes for r in node.running),
+        )
         if self._store is None:
             store.draw(seed)
         else:
             for name in store.parameters:
                 store.view(name)[...] = self._store.view(name)
+            store.running[:] = self._store.running
         return store
 
     def initialize(self, seed: int = 0) -> None:
@@ -144,6 +149,7 @@ class Model:
         seed = whole(seed, "seed", 0)
         with self._exclusive("initialize"):
             store.draw(seed)
+            store.reset_running()
             for vector in store.state:
                 vector[:] = 0
             self._seed = seed
@@ -353,6 +359,13 @@ class Model:
         store = self._require("parameters")
         return {name: store.view(name) for name in store.parameters}
 
+    @property
+    def buffers(self) -> Mapping[str, np.ndarray]:
+        """What layers keep without training it, by name, as float64 views: the moving averages of
+        `BatchNorm`, the statistics of scalers. Saved with the model and restored like parameters;
+        no optimiser changes them."""
+        return dict(self._require("buffers").buffers)
+
     def summary(self) -> str:
         """Print, and return, a table of the layers: output shape, parameters, FLOPs per row."""
         text = summary.table(self._named)
@@ -375,10 +388,10 @@ class Model:
             io.save(self, path)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All arrays that make up the model: parameters, and the optimiser's state as
-        "name@state0"."""
+        """All arrays that make up the model: parameters, running state, and the optimiser's state
+        as "name@state0"."""
         store = self._require("tensors")
-        found = {name: store.view(name) for name in store.parameters}
+        found = {name: store.view(name) for name in store.parameters} | store.buffers
         for k, vector in enumerate(store.state):
             found |= {f"{name}@state{k}": store.view(name, vector) for name in store.parameters}
         return found
@@ -414,17 +427,23 @@ class Model:
 
     def _check_tensors(self, found: dict[str, np.ndarray], dtype: str, states: int) -> None:
         """Are these the tensors of this model? Asked before any memory is taken for them."""
-        parameters = [p for node in topological([self._output]) for p in node.parameters]
+        nodes = topological([self._output])
         suffixes = ["", *(f"@state{k}" for k in range(states))]
-        wanted = {p.name + suffix: p.shape for p in parameters for suffix in suffixes}
+        wanted = {
+            p.name + suffix: (p.shape, dtype)
+            for node in nodes
+            for p in node.parameters
+            for suffix in suffixes
+        }
+        wanted |= {r.name: (r.shape, "float64") for node in nodes for r in node.running}
         if wanted.keys() != found.keys():
             odd = ", ".join(sorted(wanted.keys() ^ found.keys()))
             raise ValueError(f"tensors that are missing, or do not belong to it: {odd}")
         for name, tensor in found.items():
-            if tensor.shape != wanted[name] or tensor.dtype.name != dtype:
+            if (tensor.shape, tensor.dtype.name) != wanted[name]:
+                shape, kind = wanted[name]
                 raise ValueError(
-                    f"tensor {name} is {tensor.dtype} {tensor.shape} instead of "
-                    f"{dtype} {wanted[name]}"
+                    f"tensor {name} is {tensor.dtype} {tensor.shape} instead of {kind} {shape}"
                 )
             if not np.isfinite(tensor).all():
                 raise ValueError(f"tensor {name} holds NaN or infinite values")

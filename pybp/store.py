@@ -1,6 +1,7 @@
 """The parameters of a model: one vector, in which every parameter has its place.
 
-Optimiser state, gradients and files have the same layout, so that each is one loop over one array.
+Optimiser state and gradients have the same layout, so that each is one loop over one array. What a
+model keeps without training it, its running state, is a vector of doubles beside it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pybp.graph import Parameter
+from pybp.graph import Parameter, Running
 
 ALIGN = 64  # bytes: every tensor starts on a cache line
 
@@ -22,19 +23,29 @@ def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
     return raw[start : start + size * dtype.itemsize].view(dtype)
 
 
-class ParameterStore:
-    """Places of the parameters, their values and the optimiser's state."""
+def _places(parts: Iterable[Parameter | Running], itemsize: int) -> tuple[dict[str, int], int]:
+    """Where each part begins in a vector of them all, and how long that is, in elements."""
+    step, size = ALIGN // itemsize, 0
+    begin = {}
+    for part in parts:
+        begin[part.name] = size
+        size += -(-math.prod(part.shape) // step) * step
+    return begin, size
 
-    def __init__(self, parameters: Iterable[Parameter], dtype: np.dtype) -> None:
+
+class ParameterStore:
+    """Places of the parameters, their values and the optimiser's state; and the running state."""
+
+    def __init__(
+        self, parameters: Iterable[Parameter], dtype: np.dtype, running: Iterable[Running] = ()
+    ) -> None:
         self.dtype = np.dtype(dtype)
         self.bits = 8 * self.dtype.itemsize
         self.parameters = {p.name: p for p in parameters}
-        step = ALIGN // self.dtype.itemsize
-        self._begin: dict[str, int] = {}
-        size = 0
-        for p in self.parameters.values():
-            self._begin[p.name] = size
-            size += -(-math.prod(p.shape) // step) * step
+        self._running = {r.name: r for r in running}
+        self._begin, size = _places(self.parameters.values(), self.dtype.itemsize)
+        begin, running_size = _places(self._running.values(), 8)
+        self._begin |= begin
         try:
             self.vector = aligned_zeros(size, self.dtype)
         except (MemoryError, ValueError):
@@ -44,6 +55,22 @@ class ParameterStore:
                 f"{largest.name} {largest.shape}: use smaller layers"
             ) from None
         self.state: tuple[np.ndarray, ...] = ()
+        self.running = aligned_zeros(running_size, np.dtype(np.float64))
+        #: The running state by name, as views.
+        self.buffers = {
+            name: self.running[begin[name] : begin[name] + math.prod(r.shape)].reshape(r.shape)
+            for name, r in self._running.items()
+        }
+        self.reset_running()
+
+    def reset_running(self) -> None:
+        """The running state as it starts."""
+        for name, r in self._running.items():
+            self.buffers[name][...] = r.start
+
+    def running_place(self, name: str) -> tuple[int, tuple[int, ...]]:
+        """Byte offset and shape of a part of the running state."""
+        return self._begin[name] * 8, self._running[name].shape
 
     def span(self, name: str) -> tuple[int, int]:
         """[begin, end) of a parameter in the vector, in elements."""

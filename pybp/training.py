@@ -126,6 +126,7 @@ class _Trainer:
         self.batches = -(-self.rows // batch)
         self.history = History()
         self.lowered = _training_plan(model, sources[1].array.shape[1], batch)
+        _check_smallest_batch(self.lowered, self.rows, batch)
         if model.progress.plan != self.plan:
             model.progress.row, model.progress.sums = 0, []
 
@@ -285,6 +286,18 @@ class _Trainer:
             run.step,
             epoch,
         )
+
+
+def _check_smallest_batch(lowered: Lowered, rows: int, batch: int) -> None:
+    """One value has no variance: layers that look at the whole batch need two."""
+    smallest = rows % batch or batch
+    for node in lowered.order:
+        if "mixes_rows" in node.flags and smallest * math.prod(node.shape[:-1]) < 2:
+            raise ValueError(
+                f"layer {node.layer!r} needs at least two rows in every batch, and {rows} rows in "
+                f"batches of {batch} leave a batch of one: choose another batch_size, or leave out "
+                "a row"
+            )
 
 
 def _is_finite(vector: np.ndarray) -> bool:

@@ -40,6 +40,9 @@ REFERENCE = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "softmax": softmax,
     "dropout": lambda x, rate: x,
+    "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps: (
+        gamma * (x - mean) / np.sqrt(variance + eps) + beta
+    ),
     "squared_error": lambda y, t, factor, mean: factor * ((y - t) ** 2).sum(axis=1),
     "softmax_cross_entropy": lambda z, t: -(one_hot(t, z.shape[1]) * log_softmax(z)).sum(axis=1),
     "sigmoid_cross_entropy": lambda z, t: (np.logaddexp(0, z) - z * t).mean(axis=1),
@@ -53,7 +56,9 @@ class Case:
     """One use of an op: shapes of a row of each input and of each parameter, and attributes.
 
     `draw` makes the inputs (standard normal unless said); `smooth` is False where the op has kinks
-    within reach of a difference; `mean` says whether a loss is averaged over the rows.
+    within reach of a difference; `mean` says whether a loss is averaged over the rows. Running
+    state, of shapes `running`, is uniform in [0.5, 1.5). With `training` the op runs as in a
+    training step, and `reference` says what it does there.
     """
 
     inputs: list[tuple[int, ...]]
@@ -62,6 +67,33 @@ class Case:
     draw: object = None
     mean: bool = True
     rows: int = 13
+    running: list[tuple[int, ...]] = field(default_factory=list)
+    training: bool = False
+    reference: object = None
+
+
+def batch_norm_of_batch(x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps):
+    """In training the statistics are the batch's, over all axes but the last."""
+    axes = tuple(range(x.ndim - 1))
+    return REFERENCE["batch_norm"](
+        x, x.mean(axes), x.var(axes), gamma, beta, momentum=momentum, eps=eps
+    )
+
+
+def batch_norms():
+    """With and without gamma and beta, in training and not; past the edges of blocks of columns."""
+    for shape, rows in [((1,), 5), ((7,), 13), ((70,), 33), ((3, 5), 6), ((130,), 40)]:
+        for affine in (0, 2):
+            for training in (False, True):
+                yield Case(
+                    [shape],
+                    [shape[-1:]] * affine,
+                    {"momentum": 0.1, "eps": 0.1},
+                    rows=rows,
+                    running=[shape[-1:]] * 2,
+                    training=training,
+                    reference=batch_norm_of_batch if training else None,
+                )
 
 
 def labels(classes):
@@ -94,6 +126,7 @@ CASES = {
     + [Case([(4, 6)], [(5, 6), (5,)], rows=3), Case([(900,)], [(300, 900), (300,)], rows=600)],
     "softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
     "dropout": [Case([(9,)], attrs={"rate": 0.4})],
+    "batch_norm": list(batch_norms()),
     "squared_error": [
         Case([(4,), (4,)], attrs={"factor": f, "mean": m}, mean=bool(m))
         for f, m in [(0.5, 0), (1.0, 0), (0.25, 1)]

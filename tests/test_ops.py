@@ -9,7 +9,7 @@ from op_reference import CASES, REFERENCE, SAME_SHAPE
 
 import pybp as bp
 from pybp import _core
-from pybp.graph import OPS, Node, Parameter
+from pybp.graph import OPS, Node, Parameter, Running
 from pybp.init import Constant
 from pybp.lower import Request, lower
 from pybp.store import ParameterStore
@@ -46,17 +46,20 @@ class Use:
             else [rng.normal(size=(case.rows, *shape)) for shape in case.inputs]
         )
         self.parameters = [rng.normal(size=shape) for shape in case.parameters]
+        self.running = [rng.uniform(0.5, 1.5, size=shape) for shape in case.running]
 
     def reference(self, inputs=None):
         given = self.inputs if inputs is None else inputs
         if self.op == "feed":
             return REFERENCE["feed"](given[0], **self.case.attrs)
-        return REFERENCE[self.op](*given, *self.parameters, **self.case.attrs)
+        reference = self.case.reference or REFERENCE[self.op]
+        return reference(*given, *self.running, *self.parameters, **self.case.attrs)
 
-    def run(self, cotangent=None, training=False):
+    def run(self, cotangent=None, training=None):
         """(output, gradients by the inputs, gradients by the parameters); gradients of the sum of
         cotangent * output, or of the batch's loss where the op is one."""
         case = self.case
+        training = case.training if training is None else training
         feeds = [
             Node("feed", attrs={"source": i, "scale": 1.0}, shape=shape)
             for i, shape in enumerate(case.inputs)
@@ -65,7 +68,10 @@ class Use:
             [Parameter(f"p{i}", v.shape, Constant()) for i, v in enumerate(self.parameters)]
             or [Parameter("unused", (1,), Constant())],
             self.dtype,
+            [Running(f"r{i}", v.shape, 0.0) for i, v in enumerate(self.running)],
         )
+        for i, value in enumerate(self.running):
+            store.buffers[f"r{i}"][...] = value
         for i, value in enumerate(self.parameters):
             store.view(f"p{i}")[...] = value
         sources = [np.asarray(x, self.dtype).reshape(case.rows, -1) for x in self.inputs]
@@ -73,7 +79,8 @@ class Use:
             node = Node("feed", attrs=case.attrs, shape=case.inputs[0])
         else:
             own = tuple(store.parameters.values()) if self.parameters else ()
-            node = Node(self.op, tuple(feeds), own, case.attrs)
+            kept = tuple(Running(name, v.shape, 0.0) for name, v in store.buffers.items())
+            node = Node(self.op, tuple(feeds), own, case.attrs, running=kept)
         loss, wrt = self._loss(node, feeds, sources, cotangent)
         gradient = store.new_vector()
         lowered = lower(

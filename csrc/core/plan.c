@@ -78,14 +78,20 @@ static int64_t tensor_end(const pb_plan *p, const pb_tensor *t) {
   return t->offset + size * rows * (t->is_double ? 8 : p->table->real_size);
 }
 
+/* Bytes in an arena. */
+static int64_t room_of(const pb_plan *p, pb_arena arena) {
+  if (arena == PB_ACT) return p->act_bytes;
+  return arena == PB_RUNNING ? p->nrunning * 8 : p->nparam * p->table->real_size;
+}
+
 static pb_status seal_tensor(pb_plan *p, int32_t i) {
   pb_tensor *t = &p->tensor[i];
-  int64_t room = t->arena == PB_ACT ? p->act_bytes : p->nparam * p->table->real_size;
-  if (t->arena > PB_ACT || tensor_end(p, t) < 0 || tensor_end(p, t) > room)
+  if (t->arena > PB_RUNNING || tensor_end(p, t) < 0 || tensor_end(p, t) > room_of(p, t->arena))
     return refuse(p, "tensor %d lies outside its arena", (int)i);
-  if (t->arena != PB_ACT && (t->shape.batched || t->is_double))
+  if (t->arena != PB_ACT && (t->shape.batched || t->is_double != (t->arena == PB_RUNNING)))
     return refuse(p, "tensor %d is no parameter", (int)i);
-  if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad))
+  if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad) ||
+      (t->arena == PB_RUNNING && !p->running))
     return refuse(p, "tensor %d has no memory", (int)i);
   t->size = pb_shape_size(&t->shape);
   return PB_OK;
@@ -115,6 +121,21 @@ static bool gradient_fits(const pb_plan *p, int32_t grad, const pb_tensor *of) {
   return g && g->arena != PB_PARAM && !g->is_double && same_shape(&g->shape, &of->shape);
 }
 
+/* Running state comes behind what flows through the graph and before the parameters. */
+static bool is_running(const pb_op *op, int j) {
+  int end = op->max_in - op->params;
+  return j >= end - op->running && j < end;
+}
+
+/* What forward saves fits the op's wish, and is there where backward reads it. */
+static bool saved_fits(const pb_plan *p, const pb_instr *k, const pb_inferred *r) {
+  const pb_tensor *s = operand(p, k->saved);
+  bool once = r->saved_once > 0;
+  if (k->saved == -1) return k->phase == PB_FORWARD || (r->saved_row == 0 && !once);
+  return s && s->arena == PB_ACT && s->is_double == once && s->shape.batched == !once &&
+         s->size == (once ? r->saved_once : r->saved_row);
+}
+
 static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
   const pb_op *op = k->op;
   pb_shape in[PB_MAX_IN];
@@ -122,7 +143,10 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
     return refuse(p, "instruction %d: %s with %d inputs", (int)i, op->name, (int)k->nin);
   for (int j = 0; j < k->nin; j++) {
     const pb_tensor *x = operand(p, k->in[j]);
-    if (!x || x->is_double) return refuse(p, "instruction %d: %s: bad input", (int)i, op->name);
+    bool running = is_running(op, j);
+    if (!x || x->is_double != running || (x->arena == PB_RUNNING) != running ||
+        (running && k->din[j] != -1))
+      return refuse(p, "instruction %d: %s: bad input", (int)i, op->name);
     if (!gradient_fits(p, k->din[j], x))
       return refuse(p, "instruction %d: %s: gradient does not fit input %d", (int)i, op->name, j);
     in[j] = x->shape;
@@ -136,14 +160,11 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
   bool per_row = (op->flags & PB_PER_ROW) != 0;
   if (!y || y->arena != PB_ACT || !same_shape(&r.out, &y->shape) || y->is_double != per_row)
     return refuse(p, "instruction %d: %s: output does not fit", (int)i, op->name);
-  if (!gradient_fits(p, k->dout, y) || (k->phase > PB_FORWARD && k->dout == -1 && !per_row))
+  bool reads_dout = k->phase > PB_FORWARD && k->phase < PB_UPDATE && !per_row;
+  if (!gradient_fits(p, k->dout, y) || (reads_dout && k->dout == -1))
     return refuse(p, "instruction %d: %s: no gradient of its output", (int)i, op->name);
-  const pb_tensor *s = operand(p, k->saved);
-  if (k->saved != -1 &&
-      (!s || s->arena != PB_ACT || s->is_double || !s->shape.batched || s->size != r.saved_row))
+  if (!saved_fits(p, k, &r))
     return refuse(p, "instruction %d: %s: saved tensor does not fit", (int)i, op->name);
-  if (k->phase > PB_FORWARD && r.saved_row > 0 && k->saved == -1)
-    return refuse(p, "instruction %d: %s: nothing saved for backward", (int)i, op->name);
   int64_t scratch = r.scratch * p->table->real_size;
   if (scratch > p->scratch_bytes) p->scratch_bytes = scratch;
   k->flops = r.flops;
@@ -187,7 +208,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     k->serial = k->flops < SERIAL_FLOPS / p->capacity;
     return PB_OK;
   }
-  if (!known_op(p->table, k->op) || k->phase > PB_UPDATE ||
+  if (!known_op(p->table, k->op) || k->phase > PB_COMMIT ||
       (k->activation && !known_op(p->table, k->activation)))
     return refuse(p, "instruction %d: no op of this precision", (int)i);
   pb_status status = seal_operands(p, k, i);
@@ -202,6 +223,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   bool runs = k->phase == PB_FORWARD       ? k->op->forward != NULL
               : k->phase == PB_DELTA       ? k->activation != NULL
               : k->phase == PB_BACKWARD_IN ? k->op->backward_in != NULL
+              : k->phase == PB_COMMIT      ? k->op->commit != NULL
                                            : k->op->backward_param != NULL;
   if (!runs) return refuse(p, "instruction %d: %s has no such phase", (int)i, k->op->name);
   if (!apart(p, k))
@@ -209,6 +231,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   if (k->phase == PB_BACKWARD_IN && k->din[0] == -1)
     return refuse(p, "instruction %d: %s: a gradient that nobody wants", (int)i, k->op->name);
   if (k->phase == PB_DELTA) k->flops = 4 * p->tensor[k->out].size;
+  if (k->phase == PB_COMMIT) k->flops = 0; /* vectors as long as a row */
   k->serial = k->flops < SERIAL_FLOPS / p->capacity;
   return PB_OK;
 }
@@ -245,8 +268,9 @@ static pb_status seal_ends(pb_plan *p) {
 pb_status pb_plan_seal(pb_plan *p) {
   if (p->sealed || !p->tensor) return refuse(p, "nothing to seal");
   if (p->capacity < 1 || p->capacity > LARGEST_DIM || p->act_bytes < 0 ||
-      p->act_bytes > LARGEST_SIZE || p->nparam < 0 || p->nparam > LARGEST_SIZE || p->nsource < 0 ||
-      p->nsource > PB_MAX_SOURCE || p->nforward < 1 || p->nforward > p->ninstr)
+      p->act_bytes > LARGEST_SIZE || p->nparam < 0 || p->nparam > LARGEST_SIZE || p->nrunning < 0 ||
+      p->nrunning > LARGEST_SIZE || p->nsource < 0 || p->nsource > PB_MAX_SOURCE ||
+      p->nforward < 1 || p->nforward > p->ninstr)
     return refuse(p, "sizes out of range");
   p->scratch_bytes = PB_ALIGN;
   pb_status status = seal_state(p);

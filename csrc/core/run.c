@@ -31,6 +31,7 @@ static void run_instr(const pb_instr *k, const pb_lane *lane) {
     case PB_BACKWARD_IN: k->op->backward_in(k, lane); break;
     case PB_BACKWARD_PARAM: k->op->backward_param(k, lane); break;
     case PB_UPDATE: pb_update(k, lane); break;
+    case PB_COMMIT: k->op->commit(k, lane); break;
   }
 }
 
@@ -64,7 +65,7 @@ static bool interrupted(region *r) {
 }
 
 static bool changes_parameters(const pb_instr *k) {
-  return k->phase == PB_UPDATE || k->fused_update;
+  return k->phase == PB_UPDATE || k->phase == PB_COMMIT || k->fused_update;
 }
 
 /* Instructions [begin, end) on this thread; false when the run was interrupted among them, before

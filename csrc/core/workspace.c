@@ -30,7 +30,7 @@ static pb_workspace *create(const pb_plan *p, int parts) {
 
 /* Afresh at every take: a run may have pointed an input or output at the user's array. */
 static void bind(const pb_plan *p, pb_workspace *w) {
-  char *const base[] = {p->param, p->grad, w->act};
+  char *const base[] = {p->param, p->grad, w->act, (char *)p->running};
   for (int32_t i = 0; i < p->ntensor; i++)
     w->ptr[i] = base[p->tensor[i].arena] + p->tensor[i].offset;
 }

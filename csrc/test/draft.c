@@ -66,6 +66,9 @@ model model_new(const draft *d) {
   p->nparam = m.bytes / d->table->real_size;
   p->param = m.param = exact_alloc(m.bytes);
   p->grad = m.grad = exact_alloc(m.bytes);
+  m.running_bytes = d->end[PB_RUNNING];
+  p->running = m.running = exact_alloc(m.running_bytes);
+  p->nrunning = m.running_bytes / 8;
   for (int i = 0; p->optim && i < p->optim->states; i++)
     p->state[i] = m.state[i] = exact_alloc(m.bytes);
   return m;
@@ -78,7 +81,7 @@ bool model_seal(model *m) {
 
 void model_free(model *m) {
   pb_plan_free(m->plan);
-  exact_free(m->param), exact_free(m->grad);
+  exact_free(m->param), exact_free(m->grad), exact_free(m->running);
   for (int i = 0; i < PB_MAX_STATE; i++) exact_free(m->state[i]);
 }
 
@@ -92,12 +95,14 @@ void model_fill(model *m, uint64_t seed, double size) {
 void model_copy(model *to, const model *from) {
   memcpy(to->param, from->param, (size_t)from->bytes);
   memcpy(to->grad, from->grad, (size_t)from->bytes);
+  memcpy(to->running, from->running, (size_t)from->running_bytes);
   for (int i = 0; i < PB_MAX_STATE; i++)
     if (from->state[i]) memcpy(to->state[i], from->state[i], (size_t)from->bytes);
 }
 
 bool models_equal(const model *a, const model *b) {
   bool equal = a->bytes == b->bytes && memcmp(a->param, b->param, (size_t)a->bytes) == 0;
+  equal = equal && memcmp(a->running, b->running, (size_t)a->running_bytes) == 0;
   for (int i = 0; equal && i < PB_MAX_STATE && a->state[i]; i++)
     equal = memcmp(a->state[i], b->state[i], (size_t)a->bytes) == 0;
   return equal;

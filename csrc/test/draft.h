@@ -16,7 +16,7 @@ typedef struct {
   pb_attr optim_attr[PB_MAX_ATTR];
   int32_t ntensor, ninstr, nforward, nresult, nsource, input, output;
   int32_t result[PB_MAX_RESULT];
-  int64_t end[3]; /* bytes taken of each arena */
+  int64_t end[4]; /* bytes taken of each arena */
   pb_tensor tensor[MAX_TENSORS];
   pb_instr instr[MAX_INSTRS];
 } draft;
@@ -25,6 +25,8 @@ typedef struct {
   pb_plan *plan;
   int64_t bytes; /* of each vector */
   void *param, *grad, *state[PB_MAX_STATE];
+  double *running;
+  int64_t running_bytes;
 } model;
 
 draft draft_new(const pb_table *, int64_t capacity);

@@ -39,7 +39,7 @@ static void harm_tensor(rng *r, pb_plan *p) {
   pb_tensor *t = &p->tensor[rng_below(r, p->ntensor)];
   int64_t *dim = &t->shape.dim[rng_below(r, PB_MAX_DIMS)];
   switch (rng_below(r, 8)) {
-    case 0: t->arena = (pb_arena)rng_below(r, 4); break;
+    case 0: t->arena = (pb_arena)rng_below(r, 5); break;
     case 1: t->is_double = !t->is_double; break;
     case 2: t->offset = odd_number(r, t->offset); break;
     case 3: t->offset = rng_below(r, 60) * 64; break;

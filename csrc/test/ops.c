@@ -89,6 +89,7 @@ static void check_parts(const use *u, model *m, pb_workspace *w, int parts) {
         k->activation->chain(u->n * u->size, ptr[k->out], ptr[k->dout], ptr[k->dout]);
       if (k->phase == PB_BACKWARD_IN) k->op->backward_in(k, &lane);
       if (k->phase == PB_BACKWARD_PARAM) k->op->backward_param(k, &lane);
+      if (k->phase == PB_COMMIT) k->op->commit(k, &lane);
       exact_free(lane.scratch);
     }
   for (int32_t i = 0; i < p->ntensor; i++) {

@@ -62,6 +62,25 @@ static void dropout(const op_case *c, int64_t n, int64_t size, const double *con
   }
 }
 
+/* Values of column c; mean and variance are theirs in training, and the running ones otherwise. */
+static void batch_norm(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                       double *out) {
+  int64_t columns = case_columns(c, 0), rows = n * size / columns;
+  for (int64_t j = 0; j < columns; j++) {
+    double mean = in[1][j], variance = in[2][j];
+    if (c->training) {
+      mean = variance = 0;
+      for (int64_t r = 0; r < rows; r++) mean += in[0][r * columns + j] / (double)rows;
+      for (int64_t r = 0; r < rows; r++)
+        variance += pow(in[0][r * columns + j] - mean, 2) / (double)rows;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+      double h = (in[0][r * columns + j] - mean) / sqrt(variance + c->attr[1].f);
+      out[r * columns + j] = c->nin > 3 ? in[3][j] * h + in[4][j] : h;
+    }
+  }
+}
+
 static void squared_error(const op_case *c, int64_t n, int64_t size, const double *const *in,
                           double *out) {
   int64_t columns = pb_shape_size(&c->in[0]);
@@ -193,6 +212,14 @@ optim_rule *reference_optim(const char *name) {
    .attr = {{.f = rate}}, \
    .training = train, \
    .forward = dropout}
+#define BATCH_NORM(x, c, count, train) \
+  {.op = "batch_norm", \
+   .nin = count, \
+   .in = {x, VECTOR(c), VECTOR(c), VECTOR(c), VECTOR(c)}, \
+   .fill = {SIGNED, SIGNED, ABOUT_ONE}, \
+   .attr = {{.f = 0.1}, {.f = 0.1}}, \
+   .training = train, \
+   .forward = batch_norm}
 #define SQUARED(c, factor, by_mean) \
   {.op = "squared_error", \
    .nin = 2, \
@@ -262,6 +289,13 @@ const op_case op_cases[] = {
     DROPOUT(ROW(64), 0.5, true),
     DROPOUT(GRID(3, 7), 0.9, true),
     DROPOUT(ROW(33), 0.5, false),
+    BATCH_NORM(ROW(1), 1, 5, true),
+    BATCH_NORM(ROW(5), 5, 5, true),
+    BATCH_NORM(ROW(17), 17, 3, true),
+    BATCH_NORM(ROW(97), 97, 5, true),
+    BATCH_NORM(GRID(3, 7), 7, 5, true),
+    BATCH_NORM(ROW(17), 17, 5, false),
+    BATCH_NORM(ROW(5), 5, 3, false),
     SQUARED(1, 0.5, false),
     SQUARED(3, 1.0, false),
     SQUARED(10, 0.1, true),

@@ -8,14 +8,15 @@ enum { REFERENCE_NODE = 7, REFERENCE_STEP = 11 };
 #define REFERENCE_SEED UINT64_C(0x0123456789abcdef)
 
 /* What values an input gets: any; classes, which are numbers below in[0]'s size; probabilities; 0 or
-   1; -1, 0 or 1, so that many are equal. */
-typedef enum { SIGNED, CLASS, MASSES, BITS, TIES } values;
+   1; -1, 0 or 1, so that many are equal; in [0.5, 1.5). */
+typedef enum { SIGNED, CLASS, MASSES, BITS, TIES, ABOUT_ONE } values;
 
 typedef struct op_case op_case;
 struct op_case {
   const char *op, *activation; /* the latter fused, or NULL */
   int nin;
-  pb_shape in[PB_MAX_IN]; /* unbatched inputs are parameters */
+  pb_shape
+      in[PB_MAX_IN]; /* unbatched inputs are parameters, or running state where the op says so */
   values fill[PB_MAX_IN];
   pb_attr attr[PB_MAX_ATTR];
   bool training;

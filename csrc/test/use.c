@@ -16,6 +16,7 @@ static void fill_input(const pb_table *t, const op_case *c, int j, int64_t count
     if (c->fill[j] == BITS) x[i] = (double)rng_below(r, 2);
     if (c->fill[j] == TIES) x[i] = (double)(rng_below(r, 3) - 1);
     if (c->fill[j] == MASSES) x[i] = fabs(x[i]);
+    if (c->fill[j] == ABOUT_ONE) x[i] = 1 + x[i] / (2 * span);
   }
   for (int64_t i = 0; i < count && c->fill[j] == MASSES; i++) {
     if (i % columns == 0) total = 0;
@@ -33,17 +34,29 @@ static void bind(use *u, int32_t id, const double *data) {
   draft_feed(&u->draft, k, 1, id);
 }
 
+static bool is_running(const pb_op *op, int j) {
+  int end = op->max_in - op->params;
+  return j >= end - op->running && j < end;
+}
+
+static pb_arena arena_of(const pb_op *op, const op_case *c, int j) {
+  if (is_running(op, j)) return PB_RUNNING;
+  return c->in[j].batched ? PB_ACT : PB_PARAM;
+}
+
 static void name_tensors(use *u, const pb_op *op, pb_inferred *r) {
   const op_case *c = u->c;
   draft *d = &u->draft;
   CHECK(op->infer(c->attr, c->in, c->nin, r), "%s refuses its shapes", c->op);
   for (int j = 0; j < c->nin; j++)
-    u->x[j] = draft_tensor(d, c->in[j].batched ? PB_ACT : PB_PARAM, c->in[j], false);
+    u->x[j] = draft_tensor(d, arena_of(op, c, j), c->in[j], is_running(op, j));
   u->y = draft_tensor(d, PB_ACT, r->out, op->flags & PB_PER_ROW);
   if (d->end[PB_GRAD] < d->end[PB_PARAM]) d->end[PB_GRAD] = d->end[PB_PARAM];
   if (!(op->flags & PB_PER_ROW))
     u->dy = draft_tensor(d, r->out.batched ? PB_ACT : PB_GRAD, r->out, false);
   if (r->saved_row > 0) u->saved = draft_rows(d, r->saved_row);
+  pb_shape once = {.ndim = 1, .dim = {r->saved_once}};
+  if (r->saved_once > 0) u->saved = draft_tensor(d, PB_ACT, once, true);
   for (int j = 0; j < c->nin; j++)
     if (u->differentiable[j]) u->dx[j] = draft_gradient(d, u->x[j]);
 }
@@ -84,7 +97,7 @@ use use_new(const pb_table *t, const op_case *c, int64_t n, bool add) {
   const pb_op *op = pb_find_op(t, c->op);
   rng r = {(uint64_t)(n * 1000 + c->nin)};
   for (int j = 0; j < c->nin; j++) {
-    bool param = !c->in[j].batched && j > 0;
+    bool param = arena_of(op, c, j) == PB_PARAM && j > 0;
     u.dx[j] = -1;
     u.differentiable[j] = param ? op->backward_param != NULL : j == 0 && op->backward_in != NULL;
     u.count[j] = pb_shape_size(&c->in[j]) * (c->in[j].batched ? n : 1);
@@ -110,6 +123,7 @@ use use_new(const pb_table *t, const op_case *c, int64_t n, bool add) {
   if (c->activation) write_phase(&u, PB_DELTA, add);
   if (op->backward_in) write_phase(&u, PB_BACKWARD_IN, add);
   if (op->backward_param) write_phase(&u, PB_BACKWARD_PARAM, add);
+  if (op->commit && c->training) write_phase(&u, PB_COMMIT, add);
   return u;
 }
 
@@ -121,15 +135,17 @@ void use_free(use *u) {
 void use_places(const use *u, const model *m, void **ptr) {
   for (int32_t i = 0; i < u->draft.ntensor; i++) {
     const pb_tensor *x = &u->draft.tensor[i];
-    ptr[i] =
-        x->arena == PB_ACT ? NULL : (char *)(x->arena == PB_PARAM ? m->param : m->grad) + x->offset;
+    char *const base[] = {m->param, m->grad, NULL, (char *)m->running};
+    ptr[i] = x->arena == PB_ACT ? NULL : base[x->arena] + x->offset;
   }
 }
 
 void use_fill(const use *u, void *const *ptr) {
   const pb_table *t = u->draft.table;
   for (int j = 0; j < u->c->nin; j++) {
-    if (u->draft.tensor[u->x[j]].arena != PB_PARAM) continue;
+    pb_arena arena = u->draft.tensor[u->x[j]].arena;
+    if (arena == PB_RUNNING) memcpy(ptr[u->x[j]], u->in[j], (size_t)u->count[j] * 8);
+    if (arena != PB_PARAM) continue;
     for (int64_t i = 0; i < u->count[j]; i++) {
       put_real(t, ptr[u->x[j]], i, u->in[j][i]);
       if (u->dx[j] >= 0) put_real(t, ptr[u->dx[j]], i, u->before[j][i]);

@@ -1,0 +1,79 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+from pybp import init
+from pybp.checks import boolean, real
+from pybp.graph import Node, Parameter, Running
+from pybp.layers.base import Layer
+
+
+class BatchNorm(Layer):
+    """Normalises each column over the batch: y = gamma (x - mean) / sqrt(variance + eps) + beta.
+
+    Training takes mean and variance from the batch at hand, N rows (and all axes but the last, if
+    there are several); everything else, `predict`, `evaluate`, `gradients`, takes the running ones,
+    so that a row's answer does not depend on its neighbours. After each step
+    running <- (1 - momentum) running + momentum batch, with the unbiased variance of the batch.
+    Ioffe and Szegedy, ICML 2015.
+
+    Behind a `Dense` layer, before or after its activation, it costs nothing at inference: it is
+    computed in that layer's epilogue from two vectors.
+
+    Parameters
+    ----------
+    momentum : float in [0, 1]
+        Weight of the newest batch in the running statistics, PyTorch's convention (Keras's
+        `momentum` is one minus this).
+    eps : float > 0
+    affine : bool
+        Whether there are gamma and beta, [C] each; ones and zeros at first.
+
+    The running statistics are `model.buffers["batchnorm0.mean"]` and `"batchnorm0.variance"`, [C]
+    float64, zeros and ones at first. A row of sample weight 0 counts in the batch's statistics like
+    any other: it takes part in the layer, though not in the loss. Every batch needs two rows:
+    training on a batch of one, or with a last batch of one, is refused.
+
+    >>> import numpy as np, pybp as bp
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(100.0, 20.0, (200, 3))
+    >>> y = x @ [0.1, -0.2, 0.3]
+    >>> model = bp.Sequential([bp.Input(3), bp.BatchNorm(), bp.Dense(1)])
+    >>> model.compile(optimizer=bp.optim.Adam(0.5), loss="mse", seed=0)
+    >>> history = model.fit(x, y, epochs=60, batch_size=50, verbose=0)
+    >>> bool(model.evaluate(x, y)["loss"] < 0.05 * y.var())
+    True
+    >>> bool(np.allclose(model.buffers["batchnorm0.mean"], x.mean(axis=0), atol=1))
+    True
+    """
+
+    def __init__(
+        self,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        affine: bool = True,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.momentum = real(momentum, "BatchNorm: momentum", 0, 1)
+        self.eps = real(eps, "BatchNorm: eps", 0, open_low=True)
+        self.affine = boolean(affine, "BatchNorm: affine")
+
+    def build(self, x: Node | None, name: str) -> Node:
+        assert x is not None  # the model has put an Input first
+        shape = x.shape[-1:]
+        parameters = (
+            Parameter(f"{name}.gamma", shape, init.Constant(1.0)),
+            Parameter(f"{name}.beta", shape, init.Constant(0.0)),
+        )
+        return Node(
+            "batch_norm",
+            (x,),
+            parameters if self.affine else (),
+            {"momentum": self.momentum, "eps": self.eps},
+            name,
+            running=(
+                Running(f"{name}.mean", shape, 0.0),
+                Running(f"{name}.variance", shape, 1.0),
+            ),
+        )
