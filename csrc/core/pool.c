@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "core/subnormal.h"
 #include "core/threads.h"
 #include "pybp.h"
 
@@ -69,6 +70,7 @@ typedef struct {
 PB_THREAD_BODY(worker) {
   worker_start s = *(worker_start *)arg;
   free(arg);
+  pb_flush_subnormals();
   for (;;) {
     for (int i = 0; i < IDLE_SPINS && atomic_load(&pool.generation) == s.seen; i++) pb_pause();
     pb_mutex_lock(&pool.mutex);
@@ -113,11 +115,7 @@ void pb_pool_release(int got) {
   if (got > 1) atomic_store(&pool.busy, 0);
 }
 
-void pb_pool_run(int got, pb_body *body, void *arg) {
-  if (got <= 1) {
-    body(arg, 0, 1);
-    return;
-  }
+static void run_together(int got, pb_body *body, void *arg) {
   pb_mutex_lock(&pool.mutex);
   pool.body = body, pool.arg = arg, pool.active = got;
   atomic_store(&pool.running, got - 1);
@@ -128,6 +126,13 @@ void pb_pool_run(int got, pb_body *body, void *arg) {
   for (int i = 0; atomic_load(&pool.running) > 0; i++)
     if (i < BARRIER_SPINS) pb_pause();
     else pb_yield();
+}
+
+void pb_pool_run(int got, pb_body *body, void *arg) {
+  uint64_t before = pb_flush_subnormals();
+  if (got > 1) run_together(got, body, arg);
+  else body(arg, 0, 1);
+  pb_set_float_mode(before);
 }
 
 void pb_pool_report(int got, double elapsed, double lost) {

@@ -9,6 +9,7 @@
 
 #include "core/alloc.h"
 #include "core/pool.h"
+#include "core/subnormal.h"
 #include "core/threads.h"
 #include "core/update.h"
 #include "core/workspace.h"
@@ -44,11 +45,13 @@ typedef struct {
   pb_poll *poll;
   double next_poll;
   double lost;            /* seconds that thread 0 has waited for others */
+  uint64_t float_mode;    /* the caller's */
   atomic_int leave_after; /* all threads leave the region after this instruction */
 } region;
 
 static void region_init(region *r, pb_poll *poll) {
-  *r = (region){.poll = poll, .next_poll = pb_now() + POLL_SECONDS};
+  *r = (region){
+      .poll = poll, .next_poll = pb_now() + POLL_SECONDS, .float_mode = pb_float_mode()};
   atomic_store(&r->leave_after, -1);
 }
 
@@ -59,7 +62,9 @@ static void meet(region *r, const pb_lane *lane) {
 
 static bool interrupted(region *r) {
   if (!r->poll || pb_now() < r->next_poll) return false;
+  pb_set_float_mode(r->float_mode); /* what it runs is not ours */
   bool stop = r->poll();
+  pb_flush_subnormals();
   r->next_poll = pb_now() + POLL_SECONDS;
   return stop;
 }
@@ -352,7 +357,9 @@ pb_status pb_forward(pb_plan *p, pb_workspace *w, const pb_source *source, int64
   /* An earlier call may have moved these. */
   if (p->input >= 0) w->ptr[p->input] = w->act + p->tensor[p->input].offset;
   w->ptr[p->output] = w->act + p->tensor[p->output].offset;
+  uint64_t before = pb_flush_subnormals();
   map_chunk(&m, w, 0);
+  pb_set_float_mode(before);
   return PB_OK;
 }
 
