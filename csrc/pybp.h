@@ -50,8 +50,15 @@ typedef enum {
   PB_DELTA,          /* turn dy of a fused activation into the error signal dz, in place */
   PB_BACKWARD_IN,    /* gradients of the inputs: before the parameters', which may update them */
   PB_BACKWARD_PARAM, /* gradients of the parameters */
-  PB_UPDATE,         /* optimiser step over a range of the parameter vector */
-  PB_COMMIT /* running state takes the batch in: at the end of a step that is not abandoned */
+  /* The rest come last and run once a step; all but PB_COMMIT work on ranges of the parameter
+     vector. */
+  PB_MEASURE,   /* sum of squares of a range's gradient, for clipping */
+  PB_CLIP,      /* factors that bring the measured gradients' norms within their bounds */
+  PB_UPDATE,    /* optimiser step */
+  PB_CONSTRAIN, /* rows whose norm is beyond the group's bound are scaled back to it */
+  PB_AVERAGE,   /* average <- average + weight (parameters - average) */
+  PB_COMMIT,    /* running state takes the batch in: at the end of a step that is not abandoned */
+  PB_PHASES
 } pb_phase;
 
 enum {                     /* pb_op.flags */
@@ -131,11 +138,33 @@ typedef struct pb_op {
   void (*chain)(int64_t n, const void *y, const void *dy, void *dx); /* dx = dy f'(x), from y */
 } pb_op;
 
+/* How an update treats the parameters of some tensors. In this order:
+ *     g <- g + l1 sign w + l2 w       g <- min(max(g, -clip_value), clip_value)
+ *     g <- g times its PB_CLIP factor
+ *     w <- w - rate decay w           where rate is rate_factor times the step's learning rate
+ *     the optimiser's own step        with that rate
+ * Zeros are no penalty, no decay and no limit. */
+typedef struct {
+  double rate_factor, decay, l1, l2, clip_value;
+  double max_norm; /* of a row, after the update, by PB_CONSTRAIN */
+} pb_group;
+
+/* Loops over ranges of the parameter vector besides the optimisers' own. */
+typedef struct {
+  /* out <- factor times the gradient as the group treats it. */
+  void (*treat)(int64_t n, const pb_group *, double factor, const void *w, const void *g,
+                void *out);
+  double (*squares)(int64_t n, const void *x);      /* sum of x^2 */
+  void (*scale)(int64_t n, double factor, void *w); /* w <- factor w */
+  void (*average)(int64_t n, double weight, const void *w, void *mean);
+} pb_vector;
+
 /* What an optimiser may know of a step besides its gradient. */
 typedef struct {
   double learning_rate;
   int64_t t;              /* steps, counted from 1 */
   double loss, last_loss; /* per row, of this step's batch and of the one before, 0 at t = 1 */
+  double average;         /* weight of the new parameters in their average; 0 leaves it alone */
 } pb_step;
 
 /* An optimiser: one row of the table, made by one file of csrc/optim. */
@@ -156,6 +185,7 @@ typedef struct {
   int32_t real_size;
   const pb_op *const *ops; /* NULL at the end */
   const pb_optim *const *optims;
+  const pb_vector *vector;
 } pb_table;
 
 typedef struct {
@@ -163,7 +193,8 @@ typedef struct {
   bool is_double; /* results of rows, running state, what forward saves once a batch */
   int64_t offset; /* bytes from the start of the arena */
   pb_shape shape;
-  int64_t size; /* elements, of one row when batched; set by seal */
+  int32_t group; /* of a parameter */
+  int64_t size;  /* elements, of one row when batched; set by seal */
 } pb_tensor;
 
 /* One instruction. Operands are indices of tensors, -1 for none. */
@@ -179,7 +210,10 @@ struct pb_instr {
   bool serial;         /* set by seal: too little work to share between threads */
   pb_attr attr[PB_MAX_ATTR];
   const pb_op *activation; /* fused elementwise op, or NULL */
-  int64_t begin, end;      /* PB_UPDATE: range of the parameter vector, in elements */
+  int64_t begin, end;      /* PB_MEASURE and after: range of the parameter vector, in elements */
+  int32_t group, slot;     /* ... the range's group, and which factor of PB_CLIP is its, or -1 */
+  int64_t row;             /* PB_CONSTRAIN: elements of one row */
+  int64_t block;           /* PB_MEASURE: where its partial sums lie, set by seal */
   int64_t flops;           /* per row, set by seal */
 };
 
@@ -194,10 +228,14 @@ typedef bool pb_poll(void);
 typedef struct {
   const pb_source *source;
   int64_t rows, batch, epochs;
+  int64_t piece; /* rows that go through the plan at once; a batch's pieces add their gradients up.
+                    0 for whole batches, others need a plan that accumulates */
   bool shuffle;
   uint64_t seed;
   const double *learning_rate; /* one per step from step `rate_origin`; rate_stride 0 repeats one */
   int64_t rate_stride, rate_origin;
+  const double *average; /* weights of the average, one per step likewise; NULL for none */
+  int64_t average_stride;
   double seconds; /* come back after about this long */
   pb_poll *poll;
   int64_t epoch;        /* cursor: epochs finished in this run */
@@ -215,7 +253,8 @@ typedef struct {
 struct pb_lane {
   void *const *ptr; /* address of every tensor, by index */
   void *scratch;    /* this thread's */
-  int64_t n;        /* rows in this batch */
+  int64_t n;        /* rows at hand: the batch's, or a piece of it */
+  double total;     /* what a mean loss divides by: rows of the whole batch */
   int32_t part, parts;
   bool training;
   uint64_t seed;
@@ -224,15 +263,21 @@ struct pb_lane {
   const int64_t *index; /* row numbers to gather, or NULL for first_row .. first_row + n - 1 */
   int64_t first_row;
   const pb_plan *plan;
-  const double *coef; /* the optimiser's numbers for this step */
+  const double *coef; /* the optimiser's numbers for this step: [groups][PB_MAX_COEF] */
+  const pb_step *now;
 };
 
 struct pb_plan {
   const pb_table *table;
   const pb_optim *optim;
   pb_attr optim_attr[PB_MAX_ATTR];
-  int64_t capacity;                  /* largest N */
+  int32_t ngroup;
+  pb_group *group;               /* the first is plain */
+  double clip_norm, global_norm; /* of one measured gradient, of all together; 0: no bound */
+  bool accumulates;              /* gradients are added to a vector that is zeroed at each step */
+  int64_t capacity;              /* largest N */
   int32_t ntensor, ninstr, nforward; /* forward instructions come first */
+  int32_t nbackward;                 /* where those begin that run once a step; set by seal */
   pb_tensor *tensor;
   pb_instr *instr;
   int32_t nresult, result[PB_MAX_RESULT]; /* per-row tensors to sum; result[0] is the loss */
@@ -241,7 +286,10 @@ struct pb_plan {
   int64_t nparam;                           /* elements in each */
   double *running;                          /* the caller's running state */
   int64_t nrunning;
-  int32_t output, input; /* tensors of pb_map; input -1 when it must be gathered */
+  void *average;            /* likewise the caller's, for PB_AVERAGE */
+  double *squares, *factor; /* partial sums of PB_MEASURE, factors of PB_CLIP; seal makes them */
+  int32_t nslot;            /* factors; set by seal */
+  int32_t output, input;    /* tensors of pb_map; input -1 when it must be gathered */
   int32_t nsource;
   bool sealed;
   int32_t threads; /* as many as the largest instruction can feed, set by seal */
@@ -261,7 +309,8 @@ const char *pb_blas_name(void);
 
 pb_plan *pb_plan_new(const pb_table *, int64_t capacity);
 void pb_plan_free(pb_plan *);
-pb_status pb_plan_reserve(pb_plan *, int32_t ntensor, int32_t ninstr);
+/* Room for the lists; all groups are plain at first. */
+pb_status pb_plan_reserve(pb_plan *, int32_t ntensor, int32_t ninstr, int32_t ngroup);
 pb_status pb_plan_seal(pb_plan *);
 int64_t pb_shape_size(const pb_shape *); /* elements, one row's when batched; -1 on overflow */
 

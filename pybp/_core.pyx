@@ -27,7 +27,8 @@ cdef extern from "pybp.h" nogil:
         PB_MAX_DIMS, PB_MAX_IN, PB_MAX_ATTR, PB_MAX_SOURCE, PB_MAX_RESULT, PB_MAX_STATE
         PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED, PB_INTERRUPTED
         PB_PARAM, PB_GRAD, PB_ACT, PB_RUNNING
-        PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM, PB_UPDATE, PB_COMMIT
+        PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM
+        PB_MEASURE, PB_CLIP, PB_UPDATE, PB_CONSTRAIN, PB_AVERAGE, PB_COMMIT
         PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
         PB_MIXES_ROWS
         PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64
@@ -64,6 +65,8 @@ cdef extern from "pybp.h" nogil:
         const char *name
         const char *attrs
         int32_t states
+    ctypedef struct pb_group:
+        double rate_factor, decay, l1, l2, clip_value, max_norm
     ctypedef struct pb_table:
         const char *isa
         int32_t real_size
@@ -74,6 +77,7 @@ cdef extern from "pybp.h" nogil:
         bint is_double
         int64_t offset
         pb_shape shape
+        int32_t group
     ctypedef struct pb_instr:
         const pb_op *op
         pb_phase phase
@@ -87,6 +91,8 @@ cdef extern from "pybp.h" nogil:
         pb_attr attr[8]
         const pb_op *activation
         int64_t begin, end
+        int32_t group, slot
+        int64_t row
         int64_t flops
         bint serial
     ctypedef struct pb_workspace:
@@ -94,20 +100,27 @@ cdef extern from "pybp.h" nogil:
     ctypedef bint pb_poll()
     ctypedef struct pb_run:
         const pb_source *source
-        int64_t rows, batch, epochs
+        int64_t rows, batch, epochs, piece
         bint shuffle
         uint64_t seed
         const double *learning_rate
         int64_t rate_stride, rate_origin
+        const double *average
+        int64_t average_stride
         double seconds
         pb_poll *poll
         int64_t epoch, epoch_origin, row, step
+        double last_loss
         double sums[16]
         double *results
         int32_t bad_instr, bad_param
     ctypedef struct pb_plan:
         const pb_optim *optim
         pb_attr optim_attr[8]
+        int32_t ngroup
+        pb_group *group
+        double clip_norm, global_norm
+        bint accumulates
         int64_t capacity
         int32_t ntensor, ninstr, nforward
         pb_tensor *tensor
@@ -121,6 +134,7 @@ cdef extern from "pybp.h" nogil:
         int64_t nparam
         double *running
         int64_t nrunning
+        void *average
         int32_t output, input, nsource, threads
         char error[256]
 
@@ -131,7 +145,7 @@ cdef extern from "pybp.h" nogil:
     const pb_optim *pb_find_optim(const pb_table *, const char *)
     pb_plan *pb_plan_new(const pb_table *, int64_t)
     void pb_plan_free(pb_plan *)
-    pb_status pb_plan_reserve(pb_plan *, int32_t, int32_t)
+    pb_status pb_plan_reserve(pb_plan *, int32_t, int32_t, int32_t)
     pb_status pb_plan_seal(pb_plan *)
     int64_t pb_shape_size(const pb_shape *)
     pb_status pb_train(pb_plan *, pb_run *)
@@ -171,7 +185,9 @@ FLAGS = {
 }
 PHASES = {
     "forward": PB_FORWARD, "delta": PB_DELTA, "backward_in": PB_BACKWARD_IN,
-    "backward_param": PB_BACKWARD_PARAM, "update": PB_UPDATE, "commit": PB_COMMIT,
+    "backward_param": PB_BACKWARD_PARAM,
+    "measure": PB_MEASURE, "clip": PB_CLIP, "update": PB_UPDATE, "constrain": PB_CONSTRAIN,
+    "average": PB_AVERAGE, "commit": PB_COMMIT,
 }
 ARENAS = {"param": PB_PARAM, "grad": PB_GRAD, "act": PB_ACT, "running": PB_RUNNING}
 
@@ -341,13 +357,14 @@ cdef class Plan:
     def __cinit__(self, int bits, int64_t capacity, list tensors, list instrs, int nforward,
                   int64_t act_bytes, param, grad=None, tuple state=(), optimizer=None,
                   tuple results=(), int output=-1, int source_tensor=-1, int sources=1,
-                  cnp.ndarray running=None):
+                  cnp.ndarray running=None, list groups=None, tuple bounds=(0.0, 0.0),
+                  bint accumulates=False, average=None):
         cdef const pb_table *t = table(bits)
         self.dtype = np.dtype(np.float32 if bits == 32 else np.float64)
         self.c = pb_plan_new(t, capacity)
         if self.c == NULL:
             raise MemoryError(f"cannot make a plan for batches of {capacity} rows")
-        self.keep = [param, grad, running, *state]
+        self.keep = [param, grad, running, average, *state]
         self.c.param = self.vector(param)
         self.c.nparam = param.size
         if grad is not None:
@@ -357,13 +374,20 @@ cdef class Plan:
                 raise ValueError("running state is contiguous and float64")
             self.c.running = <double *> cnp.PyArray_DATA(running)
             self.c.nrunning = running.size
+        if average is not None:
+            self.c.average = self.vector(average)
         for k, array in enumerate(state):
             self.c.state[k] = self.vector(array)
         if optimizer is not None:
             name, attrs = optimizer
             self.c.optim = pb_find_optim(t, name.encode())
             fill_attrs(self.c.optim_attr, self.c.optim.attrs, attrs)
-        self.check(pb_plan_reserve(self.c, len(tensors), len(instrs)))
+        self.check(pb_plan_reserve(self.c, len(tensors), len(instrs), len(groups or [0])))
+        for i, group in enumerate(groups or []):
+            (self.c.group[i].rate_factor, self.c.group[i].decay, self.c.group[i].l1,
+             self.c.group[i].l2, self.c.group[i].clip_value, self.c.group[i].max_norm) = group
+        self.c.clip_norm, self.c.global_norm = bounds
+        self.c.accumulates = accumulates
         for i, record in enumerate(tensors):
             self.add_tensor(&self.c.tensor[i], record)
         for i, record in enumerate(instrs):
@@ -384,16 +408,18 @@ cdef class Plan:
         return cnp.PyArray_DATA(array)
 
     cdef int add_tensor(self, pb_tensor *t, tuple record) except -1:
-        arena, dims, batched, offset, is_double = record
-        t.arena, t.offset, t.is_double = ARENAS[arena], offset, is_double
+        arena, dims, batched, offset, is_double, group = record
+        t.arena, t.offset, t.is_double, t.group = ARENAS[arena], offset, is_double, group
         return fill_shape(&t.shape, dims, batched)
 
     cdef int add_instr(self, const pb_table *t, pb_instr *k, dict record) except -1:
         k.phase = PHASES[record["phase"]]
         k.node = record["node"]
         k.out = k.saved = k.dout = -1
-        if record["phase"] == "update":
+        k.slot = -1
+        if PB_MEASURE <= k.phase < PB_COMMIT:
             k.begin, k.end = record["range"]
+            k.group, k.slot, k.row = record["group"], record["slot"], record["row"]
             return 0
         k.op = pb_find_op(t, record["op"].encode())
         if k.op == NULL:
@@ -511,26 +537,33 @@ cdef class Run:
 
     cdef pb_run c
     cdef readonly tuple sources
-    cdef readonly object results, rates
+    cdef readonly object results, rates, average
     cdef readonly int64_t first_row
 
     def __cinit__(self, tuple sources, int64_t rows, int64_t batch, int64_t epochs, bint shuffle,
                   uint64_t seed, cnp.ndarray rates, int nresults, int64_t epoch_origin=0,
-                  int64_t step=0, int64_t row=0, sums=()):
+                  int64_t step=0, int64_t row=0, sums=(), int64_t piece=0, double last_loss=0,
+                  cnp.ndarray average=None):
         if not 0 <= nresults <= PB_MAX_RESULT or len(sums) > PB_MAX_RESULT:
             raise ValueError("too many results")
         batches = -(-rows // batch)
         steps = epochs * batches - row // batch
         if rates.dtype != np.float64 or rates.ndim != 1 or rates.shape[0] < steps:
             raise ValueError("the run needs a learning rate for every step")
+        if average is not None and (average.dtype != np.float64 or average.shape != rates.shape):
+            raise ValueError("the run needs a weight of the average for every step")
         self.sources = sources
-        self.rates = rates
+        self.rates, self.average = rates, average
         self.results = np.zeros((epochs, nresults))
         self.c.rows, self.c.batch, self.c.epochs, self.c.shuffle = rows, batch, epochs, shuffle
         self.c.seed, self.c.epoch_origin = seed, epoch_origin
         self.c.learning_rate = <double *> cnp.PyArray_DATA(rates)
         self.c.rate_stride = cnp.PyArray_STRIDE(rates, 0) // sizeof(double)
+        if average is not None:
+            self.c.average = <double *> cnp.PyArray_DATA(average)
+            self.c.average_stride = cnp.PyArray_STRIDE(average, 0) // sizeof(double)
         self.c.rate_origin = self.c.step = step
+        self.c.piece, self.c.last_loss = piece, last_loss
         self.c.row = self.first_row = row
         self.c.results = <double *> cnp.PyArray_DATA(self.results)
         for k, value in enumerate(sums):
@@ -550,6 +583,18 @@ cdef class Run:
     def step(self):
         """Optimiser steps ever done."""
         return self.c.step
+
+    @property
+    def last_loss(self):
+        """The loss per row of the last step."""
+        return self.c.last_loss
+
+    @property
+    def averaged(self):
+        """Steps of this run after which the parameters went into their average."""
+        if self.average is None:
+            return 0
+        return int(np.count_nonzero(self.average[:self.c.step - self.c.rate_origin]))
 
     @property
     def sums(self):

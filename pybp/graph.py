@@ -18,11 +18,20 @@ ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]}
 
 @dataclass(eq=False)
 class Parameter:
-    """A trainable array: its name in the model, its shape and how it is drawn."""
+    """A trainable array: its name in the model, its shape, how it is drawn and how it trains.
+
+    The gradient of l1 sum |w| + l2/2 sum w^2 is added to the loss's; the learning rate is multiplied
+    by `learning_rate_factor`; after an update every row's norm is at most `max_norm`, 0 for no limit.
+    """
 
     name: str
     shape: tuple[int, ...]
     init: Initializer
+    trainable: bool = True
+    learning_rate_factor: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    max_norm: float = 0.0
 
 
 @dataclass(eq=False)

@@ -20,6 +20,7 @@ import numpy as np
 from pybp._core import Plan
 from pybp.graph import OPS, Node, topological
 from pybp.store import ALIGN, ParameterStore
+from pybp.updates import Rules, Update
 
 DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
 
@@ -36,6 +37,7 @@ class Tensor:
     offset: int = 0
     first: int = -1
     last: int = -1
+    group: int = 0  # of a parameter
 
 
 @dataclass
@@ -59,8 +61,9 @@ class Lowered:
         """The instructions, one a line: phase, op, operands and where they lie."""
         lines = []
         for i, k in enumerate(self.instructions):
-            if k["phase"] == "update":
-                lines.append(f"{i:3} update         parameters {k['range'][0]}..{k['range'][1]}")
+            if "range" in k:
+                begin, end = k["range"]
+                lines.append(f"{i:3} {k['phase']:14} parameters {begin}..{end}")
                 continue
             fused = f" + {k['activation']}" if k["activation"] else ""
             fused += " + update" if k["fused_update"] else ""
@@ -84,7 +87,8 @@ class Request:
     `results` are the nodes whose rows are summed, the loss first; `output` the node that inference
     returns; `keep` keeps every tensor to the end, for looking at them; `wrt` are nodes without
     parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
-    optimiser tile by tile instead of through the gradient vector.
+    optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to that
+    vector, which the run zeroes at each step, and `update` says whether the step goes on from there.
     """
 
     capacity: int
@@ -97,7 +101,11 @@ class Request:
     optimizer: tuple[str, dict] | None = None
     state: tuple[np.ndarray, ...] = ()
     gradient: np.ndarray | None = None
+    rules: Rules = Rules()
+    average: np.ndarray | None = None
     fuse_update: bool = True
+    accumulate: bool = False
+    update: bool = True
     sources: int = 1
 
 
@@ -113,9 +121,11 @@ class _Lowering:
     parameters: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)  # running state
     written: set[str] = field(default_factory=set)  # parameters whose gradient has a writer
+    updated: set[str] = field(default_factory=set)  # ... that went straight to the optimiser
 
     def run(self) -> Lowered:
         r = self.request
+        self.update = Update(self.store, r.rules)
         roots = [*r.results, *([r.output] if r.output else []), *r.keep]
         self.order = topological(roots)
         self.number = {id(node): i for i, node in enumerate(self.order)}
@@ -129,7 +139,7 @@ class _Lowering:
         plan = Plan(
             self.store.bits,
             r.capacity,
-            [(t.arena, t.shape, t.batched, t.offset, t.double) for t in self.tensors],
+            [(t.arena, t.shape, t.batched, t.offset, t.double, t.group) for t in self.tensors],
             self.instructions,
             nforward,
             act_bytes,
@@ -142,6 +152,10 @@ class _Lowering:
             self.readable_input(),
             r.sources,
             self.store.running,
+            self.update.groups,
+            (r.rules.clip_norm, r.rules.global_clip_norm),
+            r.accumulate,
+            r.average,
         )
         return Lowered(
             plan,
@@ -178,7 +192,12 @@ class _Lowering:
     def parameter(self, name: str) -> int:
         if name not in self.parameters:
             offset, shape = self.store.place(name)
-            self.parameters[name] = self.tensor("param", shape, batched=False, offset=offset)
+            group = 0
+            if self.request.optimizer:
+                group = self.update.group(self.store.parameters[name])
+            self.parameters[name] = self.tensor(
+                "param", shape, batched=False, offset=offset, group=group
+            )
         return self.parameters[name]
 
     def running(self, name: str) -> int:
@@ -255,12 +274,17 @@ class _Lowering:
                 self.emit("commit", node)
 
     def needing_gradients(self) -> set[int]:
-        """Nodes that some parameter lies at or before, and those asked for."""
+        """Nodes that some parameter to be trained lies at or before, and those asked for."""
         needs: set[int] = {id(node) for node in self.request.wrt}
         for node in self.order:
-            if node.parameters or any(id(parent) in needs for parent in node.inputs):
+            if self.trains(node) or any(id(parent) in needs for parent in node.inputs):
                 needs.add(id(node))
         return needs
+
+    def trains(self, node: Node) -> bool:
+        """Whether the node's parameters get gradients: frozen ones only where they are asked for
+        without an optimiser."""
+        return any(p.trainable or not self.request.optimizer for p in node.parameters)
 
     def differentiate(self, node: Node, needs: set[int]) -> None:
         if node.inputs and self.fused.get(id(node.inputs[0])) is node:
@@ -283,7 +307,7 @@ class _Lowering:
             add.append(wanted and not first)
         if any(index >= 0 for index in din):
             self.emit("backward_in", node, din + padding, add + [False] * len(padding))
-        if node.parameters:
+        if self.trains(node):
             self.differentiate_parameters(node)
 
     def hand_on(self, node: Node, needs: set[int]) -> None:
@@ -297,16 +321,22 @@ class _Lowering:
 
     def differentiate_parameters(self, node: Node) -> None:
         names = [p.name for p in node.parameters]
+        frozen = [bool(self.request.optimizer) and not p.trainable for p in node.parameters]
         padding = [-1] * (len(node.inputs) + len(node.running))
-        if self.request.optimizer and self.request.fuse_update and not self.shared(names):
+        fuse = self.request.optimizer and self.request.fuse_update
+        if fuse and not any(frozen) and not self.shared(names):
             self.emit("backward_param", node)["fused_update"] = True
-            self.written.update(names)
+            self.updated.update(names)
             return
         din, add = [], []
-        for name in names:
+        for name, skip in zip(names, frozen, strict=True):
+            if skip:
+                din.append(-1)
+                add.append(False)
+                continue
             offset, shape = self.store.place(name)
             din.append(self.tensor("grad", shape, batched=False, offset=offset))
-            add.append(name in self.written)
+            add.append(self.request.accumulate or name in self.written)
             self.written.add(name)
         self.emit("backward_param", node, padding + din, [False] * len(padding) + add)
 
@@ -316,25 +346,11 @@ class _Lowering:
         return any(users.count(name) > 1 for name in names)
 
     def update_rest(self) -> None:
-        """One optimiser step over all parameters whose gradient lies in the gradient vector."""
-        if not self.request.optimizer:
-            return
-        done = {
-            self.order[k["node"]].parameters[0].name
-            for k in self.instructions
-            if k["phase"] == "backward_param" and k["fused_update"]
-        }
-        if done:
-            ranges = [
-                self.store.span(p.name)
-                for node in self.order
-                if node.parameters and node.parameters[0].name not in done
-                for p in node.parameters
-            ]
-        else:
-            ranges = [(0, self.store.vector.size)]
-        for begin, end in ranges:
-            self.instructions.append({"phase": "update", "node": 0, "range": (begin, end)})
+        """What is left of a step when all gradients are known."""
+        if self.request.optimizer and self.request.update:
+            average = self.request.average is not None
+            trained = sorted(self.written | self.updated)
+            self.instructions += self.update.instructions(self.written, trained, average)
 
     # -- place --------------------------------------------------------------------------------
 

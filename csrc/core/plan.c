@@ -1,11 +1,13 @@
 /* Building a plan and sealing it: every shape is inferred again and every operand's place checked,
  * so that a mistake of the compiler above is an error message and never a wild pointer.
  */
+#include <float.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/update.h"
 #include "core/workspace.h"
 #include "pybp.h"
 
@@ -40,16 +42,20 @@ void pb_plan_free(pb_plan *p) {
   pb_workspace_cache_free(p);
   pb_free(p->tensor);
   pb_free(p->instr);
+  pb_free(p->group);
+  pb_free(p->squares), pb_free(p->factor);
   pb_free(p);
 }
 
-pb_status pb_plan_reserve(pb_plan *p, int32_t ntensor, int32_t ninstr) {
-  if (p->tensor || ntensor < 1 || ninstr < 1)
-    return refuse(p, "a plan needs tensors and instructions");
+pb_status pb_plan_reserve(pb_plan *p, int32_t ntensor, int32_t ninstr, int32_t ngroup) {
+  if (p->tensor || ntensor < 1 || ninstr < 1 || ngroup < 1)
+    return refuse(p, "a plan needs tensors, instructions and a group");
   p->tensor = pb_alloc((size_t)ntensor * sizeof *p->tensor);
   p->instr = pb_alloc((size_t)ninstr * sizeof *p->instr);
-  if (!p->tensor || !p->instr) return PB_NO_MEMORY;
-  p->ntensor = ntensor, p->ninstr = ninstr;
+  p->group = pb_alloc((size_t)ngroup * sizeof *p->group);
+  if (!p->tensor || !p->instr || !p->group) return PB_NO_MEMORY;
+  p->ntensor = ntensor, p->ninstr = ninstr, p->ngroup = ngroup;
+  for (int32_t i = 0; i < ngroup; i++) p->group[i].rate_factor = 1;
   return PB_OK;
 }
 
@@ -93,6 +99,8 @@ static pb_status seal_tensor(pb_plan *p, int32_t i) {
   if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad) ||
       (t->arena == PB_RUNNING && !p->running))
     return refuse(p, "tensor %d has no memory", (int)i);
+  if (t->group < 0 || t->group >= p->ngroup)
+    return refuse(p, "tensor %d belongs to no group", (int)i);
   t->size = pb_shape_size(&t->shape);
   return PB_OK;
 }
@@ -160,7 +168,7 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
   bool per_row = (op->flags & PB_PER_ROW) != 0;
   if (!y || y->arena != PB_ACT || !same_shape(&r.out, &y->shape) || y->is_double != per_row)
     return refuse(p, "instruction %d: %s: output does not fit", (int)i, op->name);
-  bool reads_dout = k->phase > PB_FORWARD && k->phase < PB_UPDATE && !per_row;
+  bool reads_dout = k->phase > PB_FORWARD && k->phase < PB_MEASURE && !per_row;
   if (!gradient_fits(p, k->dout, y) || (reads_dout && k->dout == -1))
     return refuse(p, "instruction %d: %s: no gradient of its output", (int)i, op->name);
   if (!saved_fits(p, k, &r))
@@ -196,26 +204,82 @@ static bool apart(const pb_plan *p, const pb_instr *k) {
   return true;
 }
 
+/* Instructions over ranges of the parameter vector. */
+static pb_status seal_update(pb_plan *p, pb_instr *k, int32_t i) {
+  bool clip = k->phase == PB_CLIP, constrain = k->phase == PB_CONSTRAIN;
+  if (!p->optim || !p->param || !p->grad) return refuse(p, "instruction %d: no update", (int)i);
+  if (clip ? k->begin != 0 || k->end != 0
+           : k->begin < 0 || k->end > p->nparam || k->begin >= k->end)
+    return refuse(p, "instruction %d: update outside the parameters", (int)i);
+  if (k->group < 0 || k->group >= p->ngroup)
+    return refuse(p, "instruction %d: no group %d", (int)i, (int)k->group);
+  if (constrain && (k->row < 1 || (k->end - k->begin) % k->row || p->group[k->group].max_norm <= 0))
+    return refuse(p, "instruction %d: no rows to constrain", (int)i);
+  if (k->phase == PB_AVERAGE && !p->average)
+    return refuse(p, "instruction %d: the average has no memory", (int)i);
+  if (k->phase == PB_MEASURE) {
+    if (k->slot != p->nslot++) return refuse(p, "instruction %d: factors in disorder", (int)i);
+  } else if (k->slot < -1 || k->slot >= p->nslot) {
+    return refuse(p, "instruction %d: no factor %d", (int)i, (int)k->slot);
+  }
+  k->flops = (k->end - k->begin) * 10 / p->capacity;
+  k->serial = k->flops < SERIAL_FLOPS / p->capacity;
+  return PB_OK;
+}
+
+/* Numbers of the update that no kernel could make sense of. */
+static pb_status seal_groups(pb_plan *p) {
+  for (int32_t i = 0; i < p->ngroup; i++) {
+    const pb_group *g = &p->group[i];
+    const double number[] = {g->decay, g->l1, g->l2, g->clip_value, g->max_norm};
+    bool plain = g->rate_factor == 1;
+    if (!(g->rate_factor > 0 && g->rate_factor <= DBL_MAX))
+      return refuse(p, "group %d: a learning rate factor out of range", (int)i);
+    for (int k = 0; k < 5; k++) {
+      if (!(number[k] >= 0 && number[k] <= DBL_MAX))
+        return refuse(p, "group %d: a number out of range", (int)i);
+      plain &= number[k] == 0;
+    }
+    if (i == 0 && !plain) return refuse(p, "the first group is not plain");
+  }
+  if (!(p->clip_norm >= 0 && p->clip_norm <= DBL_MAX && p->global_norm >= 0 &&
+        p->global_norm <= DBL_MAX))
+    return refuse(p, "a bound of norms out of range");
+  return PB_OK;
+}
+
+/* Memory for the sums and factors of clipping. */
+static pb_status make_clipping(pb_plan *p) {
+  if (p->nslot == 0) return PB_OK;
+  int64_t blocks = 0;
+  for (int32_t i = 0; i < p->ninstr; i++) {
+    if (p->instr[i].phase != PB_MEASURE) continue;
+    p->instr[i].block = blocks;
+    blocks += pb_blocks(&p->instr[i]);
+  }
+  p->squares = pb_alloc((size_t)blocks * sizeof *p->squares);
+  p->factor = pb_alloc((size_t)p->nslot * sizeof *p->factor);
+  return p->squares && p->factor ? PB_OK : PB_NO_MEMORY;
+}
+
 static pb_status seal_instr(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i];
   if ((k->phase == PB_FORWARD) != (i < p->nforward))
     return refuse(p, "instruction %d: forward instructions come first", (int)i);
-  if (k->phase == PB_UPDATE) {
-    if (!p->optim || !p->param || !p->grad || k->begin < 0 || k->end > p->nparam ||
-        k->begin >= k->end)
-      return refuse(p, "instruction %d: update outside the parameters", (int)i);
-    k->flops = (k->end - k->begin) * 10 / p->capacity;
-    k->serial = k->flops < SERIAL_FLOPS / p->capacity;
-    return PB_OK;
+  if (k->phase >= PB_MEASURE && k->phase < PB_COMMIT) return seal_update(p, k, i);
+  if (k->phase < PB_MEASURE) {
+    if (i > p->nforward && p->instr[i - 1].phase >= PB_MEASURE)
+      return refuse(p, "instruction %d: updates come last", (int)i);
+    p->nbackward = i + 1;
   }
-  if (!known_op(p->table, k->op) || k->phase > PB_COMMIT ||
+  if (!known_op(p->table, k->op) || k->phase >= PB_PHASES ||
       (k->activation && !known_op(p->table, k->activation)))
     return refuse(p, "instruction %d: no op of this precision", (int)i);
   pb_status status = seal_operands(p, k, i);
   if (status != PB_OK) return status;
   if (k->activation && !(k->op->flags & PB_FUSES && k->activation->flags & PB_ELEMENTWISE))
     return refuse(p, "instruction %d: %s cannot be fused", (int)i, k->activation->name);
-  if (k->fused_update && (!p->optim || k->phase != PB_BACKWARD_PARAM))
+  if (k->fused_update && (!p->optim || p->accumulates || k->phase != PB_BACKWARD_PARAM))
     return refuse(p, "instruction %d: nothing to update", (int)i);
   for (int j = k->op->max_in - k->op->params; k->fused_update && j < k->nin; j++)
     if (p->tensor[k->in[j]].arena != PB_PARAM)
@@ -275,7 +339,8 @@ pb_status pb_plan_seal(pb_plan *p) {
   p->scratch_bytes = PB_ALIGN;
   pb_status status = seal_state(p);
   for (int32_t i = 0; status == PB_OK && i < p->ntensor; i++) status = seal_tensor(p, i);
-  p->threads = 1;
+  if (status == PB_OK) status = seal_groups(p);
+  p->threads = 1, p->nslot = 0, p->nbackward = p->nforward;
   for (int32_t i = 0; status == PB_OK && i < p->ninstr; i++) {
     status = seal_instr(p, i);
     if (status != PB_OK || p->instr[i].serial) continue;
@@ -283,6 +348,7 @@ pb_status pb_plan_seal(pb_plan *p) {
     if (fed > p->threads) p->threads = fed < PB_MAX_THREADS ? (int32_t)fed : PB_MAX_THREADS;
   }
   if (status == PB_OK) status = seal_ends(p);
+  if (status == PB_OK) status = make_clipping(p);
   if (status != PB_OK) return status;
   p->scratch_bytes = (p->scratch_bytes + PB_ALIGN - 1) / PB_ALIGN * PB_ALIGN;
   p->sealed = pb_workspace_cache_new(p);

@@ -31,8 +31,8 @@ static void run_instr(const pb_instr *k, const pb_lane *lane) {
     case PB_DELTA: delta(k, lane); break;
     case PB_BACKWARD_IN: k->op->backward_in(k, lane); break;
     case PB_BACKWARD_PARAM: k->op->backward_param(k, lane); break;
-    case PB_UPDATE: pb_update(k, lane); break;
     case PB_COMMIT: k->op->commit(k, lane); break;
+    default: pb_update(k, lane);
   }
 }
 
@@ -70,7 +70,7 @@ static bool interrupted(region *r) {
 }
 
 static bool changes_parameters(const pb_instr *k) {
-  return k->phase == PB_UPDATE || k->phase == PB_COMMIT || k->fused_update;
+  return k->phase >= PB_UPDATE || k->fused_update;
 }
 
 /* Instructions [begin, end) on this thread; false when the run was interrupted among them, before
@@ -125,6 +125,9 @@ static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_
     }
 }
 
+/* A step's pieces are told apart in the upper bits of its number. */
+#define PIECE_SHIFT 40
+
 /* --- training --------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -134,9 +137,9 @@ typedef struct {
   int64_t *order; /* the epoch's permutation, or NULL */
   region region;
   bool stop, diverged, interrupted;
-  int64_t n;
-  double loss; /* of the step's batch, per row */
-  double coef[PB_MAX_COEF];
+  int64_t n;    /* rows of the step's batch */
+  pb_step step; /* what the optimiser is told of it */
+  double *coef; /* [groups][PB_MAX_COEF] */
   double batch_sums[PB_MAX_RESULT];
   double started;
   int64_t steps, next_look;
@@ -147,29 +150,36 @@ static void begin_step(training *t) {
   if (r->row == 0 && r->shuffle)
     pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t->order);
   t->n = r->rows - r->row < r->batch ? r->rows - r->row : r->batch;
+  for (int32_t k = 0; k < t->plan->nresult; k++) t->batch_sums[k] = 0;
 }
 
-/* After forward: is the loss a number? If not, the step ends here and no parameter changes. If it
-   is, the optimiser gets its numbers for the step. */
-static void judge(training *t) {
+/* What the optimiser needs for the step, for every group of parameters. */
+static void prepare(training *t) {
   const pb_plan *p = t->plan;
-  pb_run *r = t->run;
-  double sums[PB_MAX_RESULT];
+  const pb_run *r = t->run;
+  int64_t at = r->step - r->rate_origin;
+  t->step = (pb_step){.learning_rate = r->learning_rate[at * r->rate_stride],
+                      .t = r->step + 1,
+                      .loss = p->nresult ? t->batch_sums[0] / (double)t->n : 0,
+                      .last_loss = r->last_loss,
+                      .average = r->average ? r->average[at * r->average_stride] : 0};
+  for (int32_t g = 0; g < p->ngroup; g++) {
+    pb_step step = t->step;
+    step.learning_rate *= p->group[g].rate_factor;
+    p->optim->prepare(p->optim_attr, &step, t->coef + g * PB_MAX_COEF);
+  }
+}
+
+/* After forward over a piece: is the loss a number? If not, the step ends here and no parameter
+   changes. */
+static void judge(training *t, int64_t n) {
+  const pb_plan *p = t->plan;
   for (int32_t k = 0; k < p->nresult; k++) {
-    sums[k] = sum_rows(t->work->ptr[p->result[k]], t->n);
-    if (!isfinite(sums[k])) t->stop = t->diverged = true;
+    double sum = sum_rows(t->work->ptr[p->result[k]], n);
+    if (!isfinite(sum)) t->stop = t->diverged = true;
+    t->batch_sums[k] += sum;
   }
-  for (int32_t k = 0; k < p->nresult; k++) t->batch_sums[k] = sums[k];
-  if (t->diverged) {
-    find_culprit(p, t->work, t->n, r);
-    return;
-  }
-  pb_step step = {.learning_rate = r->learning_rate[(r->step - r->rate_origin) * r->rate_stride],
-                  .t = r->step + 1,
-                  .loss = p->nresult ? sums[0] / (double)t->n : 0,
-                  .last_loss = r->last_loss};
-  t->loss = step.loss;
-  p->optim->prepare(p->optim_attr, &step, t->coef);
+  if (t->diverged) find_culprit(p, t->work, n, t->run);
 }
 
 /* Look at the clock only about every millisecond of work: it costs as much as a tiny step. */
@@ -184,7 +194,7 @@ static bool time_is_up(training *t) {
 static void end_step(training *t) {
   pb_run *r = t->run;
   r->step++;
-  r->last_loss = t->loss;
+  r->last_loss = t->step.loss;
   r->row += t->n;
   for (int32_t k = 0; k < t->plan->nresult; k++) r->sums[k] += t->batch_sums[k];
   if (r->row == r->rows) {
@@ -196,6 +206,38 @@ static void end_step(training *t) {
     r->epoch++;
   }
   t->stop = time_is_up(t) || r->epoch == r->epochs;
+}
+
+static void zero_gradients(const pb_lane *lane) {
+  int64_t begin = 0, end = lane->plan->nparam, size = lane->plan->table->real_size;
+  pb_share(&begin, &end, lane);
+  if (begin < end)
+    memset((char *)lane->plan->grad + begin * size, 0, (size_t)((end - begin) * size));
+}
+
+/* The batch at the cursor, piece by piece, and then the update. False when the run ended in it. */
+static bool run_step(training *t, pb_lane *lane) {
+  const pb_plan *p = t->plan;
+  const pb_run *r = t->run;
+  int64_t piece = r->piece ? r->piece : r->batch;
+  lane->total = (double)t->n;
+  if (p->accumulates) zero_gradients(lane);
+  for (int64_t at = 0; at < t->n; at += piece) {
+    bool last = t->n - at <= piece;
+    lane->n = last ? t->n - at : piece;
+    lane->first_row = r->row + at;
+    lane->index = t->order ? t->order + lane->first_row : NULL;
+    lane->step = r->step | at / piece << PIECE_SHIFT; /* pieces draw other random numbers */
+    if (!run_range(0, p->nforward, lane, &t->region)) return false;
+    if (lane->part == 0) {
+      judge(t, lane->n);
+      if (last && !t->stop) prepare(t);
+    }
+    meet(&t->region, lane);
+    if (t->stop) return false;
+    if (!run_range(p->nforward, last ? p->ninstr : p->nbackward, lane, &t->region)) return false;
+  }
+  return true;
 }
 
 static void train_body(void *arg, int part, int parts) {
@@ -210,21 +252,14 @@ static void train_body(void *arg, int part, int parts) {
                   .seed = r->seed,
                   .source = r->source,
                   .plan = p,
-                  .coef = t->coef};
+                  .coef = t->coef,
+                  .now = &t->step};
   while (!t->stop) {
     if (part == 0) begin_step(t);
     meet(&t->region, &lane);
-    lane.n = t->n, lane.step = r->step, lane.first_row = r->row;
-    lane.index = t->order ? t->order + r->row : NULL;
-    bool done = run_range(0, p->nforward, &lane, &t->region);
-    if (done) {
-      if (part == 0) judge(t);
-      meet(&t->region, &lane);
-      if (t->stop) break;
-      done = run_range(p->nforward, p->ninstr, &lane, &t->region);
-    }
+    bool done = run_step(t, &lane);
     if (part == 0 && done) end_step(t);
-    if (part == 0 && !done) t->stop = t->interrupted = true;
+    if (part == 0 && !done) t->stop = true, t->interrupted = !t->diverged;
     meet(&t->region, &lane);
   }
 }
@@ -241,16 +276,19 @@ static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows)
 }
 
 pb_status pb_train(pb_plan *p, pb_run *r) {
-  if (!p->sealed || !p->optim || r->batch < 1 || r->batch > p->capacity || r->rows < 1 ||
-      r->row < 0 || r->row >= r->rows || r->epoch < 0 || r->epoch > r->epochs ||
-      r->step < r->rate_origin || !sources_fit(p, r->source, r->rows))
+  int64_t piece = r->piece ? r->piece : r->batch;
+  if (!p->sealed || !p->optim || r->batch < 1 || piece < 1 || piece > p->capacity ||
+      (piece < r->batch && !p->accumulates) || r->rows < 1 || r->row < 0 || r->row >= r->rows ||
+      r->epoch < 0 || r->epoch > r->epochs || r->step < r->rate_origin ||
+      !sources_fit(p, r->source, r->rows))
     return PB_BAD_CALL;
   if (r->epoch == r->epochs) return PB_OK;
   int threads = pb_pool_acquire(p->threads);
   training t = {.plan = p, .run = r, .started = pb_now(), .next_look = 1};
   t.work = pb_workspace_take(p, threads);
+  t.coef = pb_alloc((size_t)p->ngroup * PB_MAX_COEF * sizeof *t.coef);
   if (r->shuffle) t.order = pb_alloc((size_t)r->rows * sizeof *t.order);
-  pb_status status = t.work && (t.order || !r->shuffle) ? PB_OK : PB_NO_MEMORY;
+  pb_status status = t.work && t.coef && (t.order || !r->shuffle) ? PB_OK : PB_NO_MEMORY;
   if (status == PB_OK) {
     if (t.order && r->row > 0)
       pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t.order);
@@ -262,6 +300,7 @@ pb_status pb_train(pb_plan *p, pb_run *r) {
   }
   if (t.work) pb_workspace_give(p, t.work);
   pb_free(t.order);
+  pb_free(t.coef);
   pb_pool_release(threads);
   return status;
 }
@@ -295,6 +334,7 @@ pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training,
   if (o.work) {
     o.lane = (pb_lane){.ptr = o.work->ptr,
                        .n = n,
+                       .total = (double)n,
                        .training = training,
                        .seed = seed,
                        .step = step,

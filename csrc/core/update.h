@@ -1,4 +1,4 @@
-/* The optimiser's part of a step: updates of ranges of the parameter vector. */
+/* The optimiser's part of a step: what happens to ranges of the parameter vector. */
 #ifndef PB_UPDATE_H
 #define PB_UPDATE_H
 
@@ -8,6 +8,15 @@
    every element by the same code: the same bits always. */
 void pb_share(int64_t *begin, int64_t *end, const pb_lane *);
 
+/* Instructions of PB_MEASURE and the phases after it. */
 void pb_update(const pb_instr *, const pb_lane *);
+
+/* Updates `count` parameters from element `begin` on as their group wants it, from their gradient g
+   times `factor`. */
+void pb_update_range(const pb_lane *, int32_t group, double factor, int64_t begin, int64_t count,
+                     const void *g);
+
+/* Partial sums of a PB_MEASURE. */
+int64_t pb_blocks(const pb_instr *);
 
 #endif

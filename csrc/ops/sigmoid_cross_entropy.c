@@ -32,7 +32,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
   for (int64_t n = begin; n < end; n++) {
     loss_row r = row_at(k, lane, n);
     real *dz = (real *)lane->ptr[k->din[0]] + n * r.c;
-    real scale = 1 / ((real)lane->n * (real)r.c);
+    real scale = 1 / ((real)lane->total * (real)r.c);
     for (int64_t i = 0; i < r.c; i++)
       dz[i] = (r_sigmoid(r.y[i]) - r.t[i]) * scale + (k->add[0] ? dz[i] : 0);
   }

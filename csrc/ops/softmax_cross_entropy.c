@@ -48,7 +48,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
-  real scale = 1 / (real)lane->n;
+  real scale = 1 / (real)lane->total;
   int64_t begin, end;
   share(lane, lane->n, 8, &begin, &end);
   for (int64_t n = begin; n < end; n++) {

@@ -28,7 +28,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
-  real scale = (real)(2 * k->attr[FACTOR].f / (k->attr[MEAN].i ? (double)lane->n : 1.0));
+  real scale = (real)(2 * k->attr[FACTOR].f / (k->attr[MEAN].i ? lane->total : 1.0));
   int64_t begin, end;
   share(lane, lane->n, 8, &begin, &end);
   for (int64_t n = begin; n < end; n++) {

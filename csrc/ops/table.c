@@ -20,6 +20,10 @@ static const pb_optim *const optims[] = {
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
+extern const pb_vector PB_NAME(pb_vector);
 extern const pb_table PB_NAME(pb_table);
-const pb_table PB_NAME(pb_table) = {
-    .isa = TEXT(PB_ISA), .real_size = sizeof(real), .ops = ops, .optims = optims};
+const pb_table PB_NAME(pb_table) = {.isa = TEXT(PB_ISA),
+                                    .real_size = sizeof(real),
+                                    .ops = ops,
+                                    .optims = optims,
+                                    .vector = &PB_NAME(pb_vector)};

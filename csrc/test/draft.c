@@ -36,7 +36,8 @@ int32_t draft_gradient(draft *d, int32_t of) {
 pb_instr *draft_instr(draft *d, pb_phase phase, const char *op) {
   if (d->ninstr == MAX_INSTRS) abort();
   pb_instr *k = &d->instr[d->ninstr++];
-  *k = (pb_instr){.phase = phase, .node = d->ninstr, .out = -1, .saved = -1, .dout = -1};
+  *k =
+      (pb_instr){.phase = phase, .node = d->ninstr, .out = -1, .saved = -1, .dout = -1, .slot = -1};
   for (int j = 0; j < PB_MAX_IN; j++) k->in[j] = k->din[j] = -1;
   if (op) k->op = pb_find_op(d->table, op);
   if (phase == PB_FORWARD) d->nforward++;
@@ -53,7 +54,7 @@ void draft_feed(draft *d, int32_t source, double scale, int32_t out) {
 model model_new(const draft *d) {
   model m = {.plan = pb_plan_new(d->table, d->capacity)};
   pb_plan *p = m.plan;
-  if (!p || pb_plan_reserve(p, d->ntensor, d->ninstr) != PB_OK) abort();
+  if (!p || pb_plan_reserve(p, d->ntensor, d->ninstr, 1) != PB_OK) abort();
   memcpy(p->tensor, d->tensor, (size_t)d->ntensor * sizeof *p->tensor);
   memcpy(p->instr, d->instr, (size_t)d->ninstr * sizeof *p->instr);
   memcpy(p->result, d->result, sizeof p->result);

@@ -61,7 +61,7 @@ static void harm_instr(rng *r, pb_plan *p) {
   int j = (int)rng_below(r, PB_MAX_IN);
   switch (rng_below(r, 15)) {
     case 0: k->op = odd_op(r, p->table); break;
-    case 1: k->phase = (pb_phase)rng_below(r, 7); break;
+    case 1: k->phase = (pb_phase)rng_below(r, PB_PHASES + 1); break;
     case 2: k->nin = odd_int(r, k->nin); break;
     case 3: k->in[j] = odd_int(r, k->in[j]); break;
     case 4: k->out = odd_int(r, k->out); break;

@@ -76,6 +76,7 @@ static void check_parts(const use *u, model *m, pb_workspace *w, int parts) {
       const pb_instr *k = &p->instr[i];
       pb_lane lane = {.ptr = ptr,
                       .n = u->n,
+                      .total = (double)u->n,
                       .part = part,
                       .parts = parts,
                       .training = u->c->training,

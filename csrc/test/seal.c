@@ -83,7 +83,7 @@ static const char *break_instr(const net_plan *n, pb_plan *p, int i) {
     case 14: return dense->out = n->x, "an output of the wrong size";
     case 15: return dense->activation = pb_find_op(p->table, "softmax"), "softmax fused";
     case 16: return dense->fused_update = true, "an update in forward";
-    case 17: return dense->phase = (pb_phase)9, "an unknown phase";
+    case 17: return dense->phase = PB_PHASES, "an unknown phase";
     case 18: return dense->saved = n->x, "something saved by an op that saves nothing";
     case 19: return loss->saved = n->x, "saved values of the wrong size";
     case 20: return loss->saved = n->loss, "saved values that are no reals";
@@ -277,9 +277,11 @@ static void misuse(const pb_table *t) {
   pb_plan_free(NULL);
   pb_plan *p = pb_plan_new(t, 3);
   CHECK(pb_plan_seal(p) != PB_OK, "an empty plan is sealed");
-  CHECK(pb_plan_reserve(p, 0, 1) != PB_OK && pb_plan_reserve(p, 1, 0) != PB_OK, "empty lists");
-  CHECK(pb_plan_reserve(p, 1, 1) == PB_OK, "reserve fails");
-  CHECK(pb_plan_reserve(p, 2, 2) != PB_OK, "reserved twice");
+  CHECK(pb_plan_reserve(p, 0, 1, 1) != PB_OK && pb_plan_reserve(p, 1, 0, 1) != PB_OK &&
+            pb_plan_reserve(p, 1, 1, 0) != PB_OK,
+        "empty lists");
+  CHECK(pb_plan_reserve(p, 1, 1, 1) == PB_OK, "reserve fails");
+  CHECK(pb_plan_reserve(p, 2, 2, 2) != PB_OK, "reserved twice");
   pb_plan_free(p);
   net s = broken_net(TRAINING, false);
   model m = net_model(t, &s);
