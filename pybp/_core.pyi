@@ -76,6 +76,7 @@ class Run:
     sources: tuple[Source, ...]
     results: Array
     rates: Array
+    first_row: int
     epoch: int
     row: int
     step: int

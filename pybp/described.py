@@ -16,6 +16,10 @@ class Described:
         """The arguments that make an equal object again."""
         return {key: value for key, value in vars(self).items() if not key.startswith("_")}
 
+    def stored(self) -> dict[str, Any]:
+        """The same, for a model file: raises where a file could not say it all."""
+        return self.config()
+
     def __repr__(self) -> str:
         args = ", ".join(f"{key}={value!r}" for key, value in self.config().items())
         return f"{type(self).__name__}({args})"
@@ -25,7 +29,7 @@ def to_data(thing: Described) -> dict[str, Any]:
     """The object as plain data: {"kind": its class in lower case, argument: value, ...}."""
     plain = {
         key: to_data(value) if isinstance(value, Described) else value
-        for key, value in thing.config().items()
+        for key, value in thing.stored().items()
     }
     return {"kind": type(thing).__name__.lower(), **plain}
 

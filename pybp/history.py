@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,22 +34,17 @@ class History:
         self.history: dict[str, list[float]] = {}
         self.seconds = 0.0
         self.ending = ""
-        self._rates: list[np.ndarray] = []
+        self.learning_rate: list[float] = []
 
     @property
     def epochs(self) -> int:
         return len(self.history.get("loss", []))
 
-    @property
-    def learning_rate(self) -> list[float]:
-        return np.concatenate(self._rates).tolist() if self._rates else []
-
-    def extend(self, values: dict[str, list[float]], rates: np.ndarray | None = None) -> None:
+    def extend(self, values: dict[str, list[float]], rates: Sequence[float] = ()) -> None:
         """Add epochs, or more values of epochs that are there."""
         for name, column in values.items():
             self.history.setdefault(name, []).extend(column)
-        if rates is not None:
-            self._rates.append(rates.copy())
+        self.learning_rate.extend(rates)
 
     def last(self) -> dict[str, float]:
         """The values of the last epoch."""

@@ -21,7 +21,7 @@ from pybp.lower import Lowered, Request, capacity_for
 from pybp.progress import Progress
 
 if TYPE_CHECKING:
-    from pybp.callbacks import Watchers
+    from pybp.callbacks.base import Watchers
     from pybp.model import Model
 
 SLICE_SECONDS = 0.1  # how long a native call stays away from Ctrl-C and the progress bar
@@ -76,7 +76,7 @@ def train_on_batch(model: Model, x: object, y: object) -> dict[str, float]:
 def _watchers(callbacks: object) -> Watchers | None:
     if isinstance(callbacks, tuple | list) and not callbacks:
         return None
-    from pybp.callbacks import Watchers
+    from pybp.callbacks.base import Watchers
 
     return Watchers(callbacks)
 
@@ -249,7 +249,7 @@ class _Trainer:
         if len(new):
             first = self.batches * (recorded + 1) - 1 - run.first_row // self.batch
             last_steps = run.rates[first :: self.batches][: len(new)]
-            self.history.extend(self.model._named_columns(new, self.rows), last_steps)
+            self.history.extend(self.model._named_columns(new, self.rows), last_steps.tolist())
         at.step, at.epoch = run.step, epochs_before + run.epoch
         at.row, at.sums, at.plan = run.row, run.sums, self.plan
 

@@ -91,8 +91,8 @@ def test_listening_changes_no_bit(watchers, validation):
     assert history.history == alone.history and history.learning_rate == alone.learning_rate
 
 
-def test_epochs_that_nobody_watches_stay_in_native_code(monkeypatch):
-    """A callback for the end, a pause or a divergence that keeps nothing costs no call per epoch."""
+def test_epochs_that_nobody_watches_stay_in_native_code():
+    """Nor does a callback for the end or for pauses bring them out of it."""
     calls = []
     pause = LambdaCallback(on_pause=lambda: calls.append(1))
     fit(classifier(), 500, callbacks=[pause, LambdaCallback(on_train_end=lambda history: None)])
@@ -185,7 +185,7 @@ def test_stopping_after_an_epoch():
 
 
 def test_stopping_inside_an_epoch_and_going_on():
-    """After batch 1 of 3; the next fit does the third batch, and then the epochs that are missing."""
+    """After batch 1 of 3; the next fit does the third batch, then the epochs that are missing."""
     model, twin = classifier(), classifier()
     history = fit(model, 9, callbacks=[stop_at(model, 1, "on_batch_end")])
     assert (history.epochs, history.ending, model.progress.row) == (0, "stopped", 16)

@@ -1,28 +1,11 @@
-"""Callbacks: what happens while a model trains.
-
-``model.fit(x, y, epochs=100, callbacks=[...])`` takes the objects of this module, objects of your
-own classes, and plain functions of (epoch, logs), which are called after each epoch::
-
-    model.fit(x, y, epochs=5, callbacks=[lambda epoch, logs: print(epoch, logs["loss"])])
-
-A callback ends the training by setting ``model.stop_training = True``, and sets the learning rate
-with ``model.learning_rate = ...``; both are heard between two steps. It may predict, evaluate, save
-the model and write to its parameters. An exception in a callback ends the training and comes out of
-`fit`; the model then stands after the last step that was done, and can be trained on.
-
-Only what somebody watches costs time: without callbacks for epochs, `fit` runs many epochs per
-native call, without callbacks for batches, whole epochs.
-"""
+"""What all callbacks share, and how a training calls them."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pybp.checks import real
-from pybp.cursor import Snapshot
 from pybp.errors import DivergenceError, unknown
 from pybp.history import History
 
@@ -39,6 +22,8 @@ class Callback:
     ----------
     model : Model
         The one that trains; set before `on_train_begin`.
+    history : History
+        What has been recorded so far.
     names : list[str]
         What `logs` will hold: "loss", the metrics, and with validation data "val_loss" and so on.
 
@@ -47,6 +32,7 @@ class Callback:
     """
 
     model: Model
+    history: History
     names: list[str]
 
     def on_train_begin(self) -> None:
@@ -94,41 +80,6 @@ class LambdaCallback(Callback):
 _HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
-class TimeLimit(Callback):
-    """Ends the training after so many seconds on the clock: within about 0.1 s, or one step where
-    that lasts longer, in the middle of an epoch too. What remains of it is done by the next `fit`.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = real(seconds, "TimeLimit: seconds", 0, open_low=True)
-
-    def on_train_begin(self) -> None:
-        self._end = time.perf_counter() + self.seconds
-
-    def on_pause(self) -> None:
-        if time.perf_counter() >= self._end:
-            self.model.stop_training = True
-
-
-class TerminateOnNaN(Callback):
-    """Ends a training that diverges quietly, with the model as it was before that epoch:
-    parameters, optimiser state and place in training. The history holds what was recorded.
-
-    Without it, `fit` raises DivergenceError, and the parameters are those before the step that
-    failed. It keeps a copy of the model.
-    """
-
-    def on_train_begin(self) -> None:
-        self._before = Snapshot(self.model)
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        self._before.retake(self.model)
-
-    def on_divergence(self, error: DivergenceError) -> bool:
-        self._before.put_back(self.model)
-        return True
-
-
 class Watchers:
     """The callbacks of one training: which of them listens to what."""
 
@@ -161,7 +112,7 @@ class Watchers:
     def watching(self, model: Model, history: History, names: list[str]) -> Iterator[None]:
         """`on_train_begin` before and `on_train_end` after, for all that have begun."""
         for each in self._callbacks:
-            each.model, each.names = model, names
+            each.model, each.history, each.names = model, history, names
         with ExitStack() as stack:
             for each in self._callbacks:
                 each.on_train_begin()
