@@ -21,7 +21,19 @@ from pybp import (
 )
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config
-from pybp.layers import Activation, BatchNorm, Dense, Dropout, Input, Layer
+from pybp.layers import (
+    Activation,
+    AlphaDropout,
+    BatchNorm,
+    Dense,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    Input,
+    Layer,
+    LayerNorm,
+    RMSNorm,
+)
 from pybp.model import Model
 from pybp.sequential import Sequential
 
@@ -33,12 +45,17 @@ _LAZY_MODULES = {"callbacks", "datasets", "plots", "testing"}
 
 __all__ = [
     "Activation",
+    "AlphaDropout",
     "BatchNorm",
     "Dense",
     "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
     "Input",
     "Layer",
+    "LayerNorm",
     "Model",
+    "RMSNorm",
     "Sequential",
     "__version__",
     "callbacks",

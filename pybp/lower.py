@@ -211,7 +211,7 @@ class _Lowering:
     # -- emit ---------------------------------------------------------------------------------
 
     def forward(self, node: Node) -> None:
-        if node.op == "dropout" and not self.request.training:
+        if "random" in node.flags and not self.request.training:
             self.values[id(node)] = self.values[id(node.inputs[0])]
             return
         producer = node.inputs[0] if node.inputs else None
@@ -291,7 +291,7 @@ class _Lowering:
             # The producer takes the gradient over, and turns it into its own error signal.
             self.gradients[id(node.inputs[0])] = self.gradients[id(node)]
             return
-        if node.op == "dropout" and not self.request.training:
+        if "random" in node.flags and not self.request.training:
             self.hand_on(node, needs)
             return
         if id(node) in self.fused:

@@ -21,6 +21,14 @@ def log_softmax(x):
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
+def centred(x):
+    return x - x.mean(axis=-1, keepdims=True)
+
+
+def scaled(x, eps):
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)
+
+
 def one_hot(t, classes):
     return np.eye(classes)[t[:, 0].astype(int)] if t.shape[1] == 1 and classes > 1 else t
 
@@ -40,6 +48,11 @@ REFERENCE = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "softmax": softmax,
     "dropout": lambda x, rate: x,
+    "alpha_dropout": lambda x, rate: x,
+    "gaussian_dropout": lambda x, rate: x,
+    "gaussian_noise": lambda x, stddev: x,
+    "layer_norm": lambda x, gamma=1.0, beta=0.0, *, eps: gamma * scaled(centred(x), eps) + beta,
+    "rms_norm": lambda x, gamma=1.0, *, eps: gamma * scaled(x, eps),
     "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps: (
         gamma * (x - mean) / np.sqrt(variance + eps) + beta
     ),
@@ -96,6 +109,13 @@ def batch_norms():
                 )
 
 
+def row_norms(parameters):
+    """With and without parameters; past the edges of blocks of columns."""
+    for shape, rows in [((1,), 5), ((7,), 13), ((3, 5), 6), ((130,), 40)]:
+        for count in (0, parameters):
+            yield Case([shape], [shape[-1:]] * count, {"eps": 0.1}, rows=rows)
+
+
 def labels(classes):
     """A score per class, and class numbers."""
     return lambda rng, n: [rng.normal(size=(n, classes)), rng.integers(0, classes, (n, 1)) * 1.0]
@@ -126,7 +146,12 @@ CASES = {
     + [Case([(4, 6)], [(5, 6), (5,)], rows=3), Case([(900,)], [(300, 900), (300,)], rows=600)],
     "softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
     "dropout": [Case([(9,)], attrs={"rate": 0.4})],
+    "alpha_dropout": [Case([(9,)], attrs={"rate": 0.4})],
+    "gaussian_dropout": [Case([(9,)], attrs={"rate": 0.4})],
+    "gaussian_noise": [Case([(9,)], attrs={"stddev": 0.4})],
     "batch_norm": list(batch_norms()),
+    "layer_norm": list(row_norms(2)),
+    "rms_norm": list(row_norms(1)),
     "squared_error": [
         Case([(4,), (4,)], attrs={"factor": f, "mean": m}, mean=bool(m))
         for f, m in [(0.5, 0), (1.0, 0), (0.25, 1)]

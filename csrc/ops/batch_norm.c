@@ -15,14 +15,10 @@
  * Ioffe and Szegedy, "Batch normalization", ICML 2015. Sums are in doubles, the variance in a second
  * pass; threads share the columns, so that no sum is cut.
  */
-#include "ops/gradient.h"
+#include "ops/columns.h"
 
 enum { X, MEAN, VARIANCE, GAMMA, BETA };
 enum { MOMENTUM, EPS };
-enum {
-  BLOCK = 64,
-  GRAIN = 16
-}; /* columns: done together; that a thread's share is a multiple of */
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   const pb_shape *x = &in[X];
@@ -42,13 +38,6 @@ typedef struct {
   double mean[BLOCK], scale[BLOCK]; /* scale is 1 / sqrt(variance + eps) */
   double gamma[BLOCK], beta[BLOCK];
 } columns;
-
-/* This thread's columns: [*begin, *end). */
-static int64_t share_columns(const pb_instr *k, const pb_lane *lane, int64_t *begin, int64_t *end) {
-  int64_t count = lane->plan->tensor[k->in[MEAN]].size;
-  share(lane, count, GRAIN, begin, end);
-  return count;
-}
 
 static void take_statistics(const columns *b, const real *x, double *mean, double *variance) {
   for (int64_t c = 0; c < b->n; c++) mean[c] = variance[c] = 0;
@@ -78,11 +67,9 @@ static void fill(columns *b, const pb_instr *k, const pb_lane *lane, const doubl
 
 /* Columns [begin, min(begin + BLOCK, end)) as forward has left them for backward. */
 static columns block_at(const pb_instr *k, const pb_lane *lane, int64_t begin, int64_t end) {
-  int64_t stride = lane->plan->tensor[k->in[MEAN]].size;
-  columns b = {.rows = lane->n * lane->plan->tensor[k->out].size / stride,
-               .stride = stride,
-               .begin = begin,
-               .n = min_i(BLOCK, end - begin)};
+  int64_t stride = columns_of(k, lane);
+  columns b = {
+      .rows = rows_of(k, lane), .stride = stride, .begin = begin, .n = min_i(BLOCK, end - begin)};
   if (lane->training && k->phase != PB_FORWARD) {
     const double *saved = lane->ptr[k->saved];
     fill(&b, k, lane, saved + begin, saved + stride + begin);
@@ -95,7 +82,8 @@ static columns block_at(const pb_instr *k, const pb_lane *lane, int64_t begin, i
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
   const real *x = lane->ptr[k->in[X]];
-  int64_t begin, end, all = share_columns(k, lane, &begin, &end);
+  int64_t begin, end, all = columns_of(k, lane);
+  share(lane, all, GRAIN, &begin, &end);
   for (; begin < end; begin += BLOCK) {
     columns b = block_at(k, lane, begin, end);
     if (lane->training) {
@@ -134,7 +122,8 @@ static void take_sums(const columns *b, const real *x, const real *dy, double *d
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
   const real *x = lane->ptr[k->in[X]], *dy = lane->ptr[k->dout];
-  int64_t begin, end, all = share_columns(k, lane, &begin, &end);
+  int64_t begin, end, all = columns_of(k, lane);
+  share(lane, all, GRAIN, &begin, &end);
   for (; begin < end; begin += BLOCK) {
     columns b = block_at(k, lane, begin, end);
     double slope[BLOCK], tilt[BLOCK] = {0}, shift[BLOCK] = {0};
@@ -156,37 +145,25 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
   }
 }
 
-static void hand_over(const pb_instr *k, const pb_lane *lane, int j, const columns *b,
-                      const double *sums) {
-  real g[BLOCK];
-  for (int64_t c = 0; c < b->n; c++) g[c] = (real)sums[c];
-  if (k->fused_update) {
-    update_parameters(lane, k->in[j], b->begin, b->n, g);
-  } else if (k->din[j] >= 0) {
-    real *d = (real *)lane->ptr[k->din[j]] + b->begin;
-    for (int64_t c = 0; c < b->n; c++) d[c] = k->add[j] ? d[c] + g[c] : g[c];
-  }
-}
-
 static void backward_param(const pb_instr *k, const pb_lane *lane) {
   const real *x = lane->ptr[k->in[X]], *dy = lane->ptr[k->dout];
   int64_t begin, end;
-  share_columns(k, lane, &begin, &end);
+  share(lane, columns_of(k, lane), GRAIN, &begin, &end);
   for (; begin < end && k->nin > GAMMA; begin += BLOCK) {
     columns b = block_at(k, lane, begin, end);
     double dgamma[BLOCK], dbeta[BLOCK];
     take_sums(&b, x, dy, dgamma, dbeta);
-    hand_over(k, lane, GAMMA, &b, dgamma);
-    hand_over(k, lane, BETA, &b, dbeta);
+    hand_over(k, lane, GAMMA, begin, b.n, dgamma);
+    hand_over(k, lane, BETA, begin, b.n, dbeta);
   }
 }
 
 static void commit(const pb_instr *k, const pb_lane *lane) {
-  int64_t begin, end, all = share_columns(k, lane, &begin, &end);
+  int64_t begin, end, all = columns_of(k, lane);
+  share(lane, all, GRAIN, &begin, &end);
   double *mean = lane->ptr[k->in[MEAN]], *variance = lane->ptr[k->in[VARIANCE]];
   const double *saved = lane->ptr[k->saved];
-  double part = k->attr[MOMENTUM].f,
-         rows = (double)(lane->n * lane->plan->tensor[k->out].size / all);
+  double part = k->attr[MOMENTUM].f, rows = (double)rows_of(k, lane);
   double unbiased = rows > 1 ? rows / (rows - 1) : 1;
   for (int64_t c = begin; c < end; c++) {
     mean[c] = (1 - part) * mean[c] + part * saved[c];

@@ -50,13 +50,46 @@ static void softmax(const op_case *c, int64_t n, int64_t size, const double *con
 }
 
 /* Element i keeps its place in the stream whatever the batch is. */
+static uint32_t random_bits(int64_t i) {
+  uint64_t index = (uint64_t)(i / 64 * 16 + i % 16);
+  return pb_philox(REFERENCE_SEED, REFERENCE_NODE, REFERENCE_STEP, index).v[i % 64 / 16];
+}
+
+/* Box and Muller's rule for elements i and i + 32 of a block of 64. */
+static double random_normal(int64_t i) {
+  int64_t first = i / 64 * 64 + i % 32;
+  double radius = sqrt(-2 * log(((double)random_bits(first) + 0.5) / 4294967296.0));
+  double angle = 8 * atan(1) * (double)random_bits(first + 32) / 4294967296.0;
+  return radius * (i % 64 < 32 ? cos(angle) : sin(angle));
+}
+
+static void gaussian_noise(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                           double *out) {
+  for (int64_t i = 0; i < n * size; i++)
+    out[i] = in[0][i] + (c->training ? c->attr[0].f * random_normal(i) : 0);
+}
+
+static void gaussian_dropout(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                             double *out) {
+  double deviation = c->training ? sqrt(c->attr[0].f / (1 - c->attr[0].f)) : 0;
+  for (int64_t i = 0; i < n * size; i++) out[i] = in[0][i] * (1 + deviation * random_normal(i));
+}
+
+static void alpha_dropout(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                          double *out) {
+  double rate = c->attr[0].f, s = -1.0507009873554805 * 1.6732632423543772;
+  double a = pow((1 - rate) * (1 + rate * s * s), -0.5), b = -a * rate * s;
+  for (int64_t i = 0; i < n * size; i++) {
+    bool kept = (double)random_bits(i) >= floor(rate * 4294967296.0);
+    out[i] = c->training ? a * (kept ? in[0][i] : s) + b : in[0][i];
+  }
+}
+
 static void dropout(const op_case *c, int64_t n, int64_t size, const double *const *in,
                     double *out) {
   double rate = c->attr[0].f;
   for (int64_t i = 0; i < n * size; i++) {
-    uint64_t index = (uint64_t)(i / 64 * 16 + i % 16);
-    pb_random4 r = pb_philox(REFERENCE_SEED, REFERENCE_NODE, REFERENCE_STEP, index);
-    bool kept = (double)r.v[i % 64 / 16] >= floor(rate * 4294967296.0);
+    bool kept = (double)random_bits(i) >= floor(rate * 4294967296.0);
     if (c->training) out[i] = kept ? in[0][i] / (1 - rate) : 0;
     else out[i] = in[0][i];
   }
@@ -77,6 +110,23 @@ static void batch_norm(const op_case *c, int64_t n, int64_t size, const double *
     for (int64_t r = 0; r < rows; r++) {
       double h = (in[0][r * columns + j] - mean) / sqrt(variance + c->attr[1].f);
       out[r * columns + j] = c->nin > 3 ? in[3][j] * h + in[4][j] : h;
+    }
+  }
+}
+
+/* layer_norm, and rms_norm, which is not centred. */
+static void row_norm(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                     double *out) {
+  int64_t columns = case_columns(c, 0);
+  for (int64_t r = 0; r < n * size / columns; r++) {
+    const double *x = in[0] + r * columns;
+    double mean = 0, square = 0;
+    for (int64_t i = 0; i < columns && strcmp(c->op, "layer_norm") == 0; i++)
+      mean += x[i] / (double)columns;
+    for (int64_t i = 0; i < columns; i++) square += pow(x[i] - mean, 2) / (double)columns;
+    for (int64_t i = 0; i < columns; i++) {
+      double h = (x[i] - mean) / sqrt(square + c->attr[0].f);
+      out[r * columns + i] = (c->nin > 1 ? in[1][i] * h : h) + (c->nin > 2 ? in[2][i] : 0);
     }
   }
 }
@@ -205,13 +255,26 @@ optim_rule *reference_optim(const char *name) {
   UNARY(identity, __VA_ARGS__), UNARY(relu, __VA_ARGS__), UNARY(tanh, __VA_ARGS__), \
       UNARY(sigmoid, __VA_ARGS__)
 #define SOFTMAX(x, size) {.op = "softmax", .nin = 1, .in = {x}, .span = size, .forward = softmax}
-#define DROPOUT(x, rate, train) \
-  {.op = "dropout", \
+#define NOISE(name, rate, train, ...) \
+  {.op = #name, \
    .nin = 1, \
-   .in = {x}, \
+   .in = {__VA_ARGS__}, \
    .attr = {{.f = rate}}, \
    .training = train, \
-   .forward = dropout}
+   .forward = name}
+#define NOISES(rate, train, ...) \
+  NOISE(dropout, rate, train, __VA_ARGS__), NOISE(alpha_dropout, rate, train, __VA_ARGS__), \
+      NOISE(gaussian_dropout, rate, train, __VA_ARGS__), \
+      NOISE(gaussian_noise, rate, train, __VA_ARGS__)
+#define ROW_NORM(name, count, c, ...) \
+  {.op = #name, \
+   .nin = count, \
+   .in = {__VA_ARGS__, VECTOR(c), VECTOR(c)}, \
+   .attr = {{.f = 0.1}}, \
+   .forward = row_norm}
+#define ROW_NORMS(c, ...) \
+  ROW_NORM(layer_norm, 1, c, __VA_ARGS__), ROW_NORM(layer_norm, 3, c, __VA_ARGS__), \
+      ROW_NORM(rms_norm, 1, c, __VA_ARGS__), ROW_NORM(rms_norm, 2, c, __VA_ARGS__)
 #define BATCH_NORM(x, c, count, train) \
   {.op = "batch_norm", \
    .nin = count, \
@@ -283,12 +346,16 @@ const op_case op_cases[] = {
     SOFTMAX(ROW(37), 0),
     SOFTMAX(ROW(10), 1000),
     SOFTMAX(GRID(3, 5), 0),
-    DROPOUT(ROW(1), 0.5, true),
-    DROPOUT(ROW(10), 0.0, true),
-    DROPOUT(ROW(10), 0.2, true),
-    DROPOUT(ROW(64), 0.5, true),
-    DROPOUT(GRID(3, 7), 0.9, true),
-    DROPOUT(ROW(33), 0.5, false),
+    NOISES(0.5, true, ROW(1)),
+    NOISES(0.0, true, ROW(10)),
+    NOISES(0.2, true, ROW(10)),
+    NOISES(0.5, true, ROW(64)),
+    NOISES(0.9, true, GRID(3, 7)),
+    NOISES(0.5, false, ROW(33)),
+    ROW_NORMS(1, ROW(1)),
+    ROW_NORMS(5, ROW(5)),
+    ROW_NORMS(70, ROW(70)),
+    ROW_NORMS(17, GRID(3, 17)),
     BATCH_NORM(ROW(1), 1, 5, true),
     BATCH_NORM(ROW(5), 5, 5, true),
     BATCH_NORM(ROW(17), 17, 3, true),

@@ -3,12 +3,37 @@
 from pybp.layers.activation import Activation
 from pybp.layers.base import Layer
 from pybp.layers.dense import Dense
-from pybp.layers.dropout import Dropout
 from pybp.layers.input import Input
-from pybp.layers.normalization import BatchNorm
+from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
+from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
 
 KINDS: dict[str, type[Layer]] = {
-    kind.__name__.lower(): kind for kind in (Input, Dense, Dropout, Activation, BatchNorm)
+    kind.__name__.lower(): kind
+    for kind in (
+        Input,
+        Dense,
+        Activation,
+        Dropout,
+        AlphaDropout,
+        GaussianDropout,
+        GaussianNoise,
+        BatchNorm,
+        LayerNorm,
+        RMSNorm,
+    )
 }
 
-__all__ = ["KINDS", "Activation", "BatchNorm", "Dense", "Dropout", "Input", "Layer"]
+__all__ = [
+    "KINDS",
+    "Activation",
+    "AlphaDropout",
+    "BatchNorm",
+    "Dense",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Input",
+    "Layer",
+    "LayerNorm",
+    "RMSNorm",
+]

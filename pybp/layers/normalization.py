@@ -77,3 +77,53 @@ class BatchNorm(Layer):
                 Running(f"{name}.variance", shape, 1.0),
             ),
         )
+
+
+class LayerNorm(Layer):
+    """Normalises each row over its last axis: y = gamma (x - mean) / sqrt(variance + eps) + beta.
+
+    Mean and (biased) variance are those of the row's own C values, in training and afterwards: no
+    row depends on another, and batches of one are fine. Ba, Kiros and Hinton, 2016.
+
+    Parameters
+    ----------
+    eps : float > 0
+    affine : bool
+        Whether there are gamma and beta, [C] each; ones and zeros at first.
+    """
+
+    def __init__(self, eps: float = 1e-5, affine: bool = True, name: str | None = None) -> None:
+        super().__init__(name)
+        self.eps = real(eps, "LayerNorm: eps", 0, open_low=True)
+        self.affine = boolean(affine, "LayerNorm: affine")
+
+    def build(self, x: Node | None, name: str) -> Node:
+        assert x is not None  # the model has put an Input first
+        parameters = (
+            Parameter(f"{name}.gamma", x.shape[-1:], init.Constant(1.0)),
+            Parameter(f"{name}.beta", x.shape[-1:], init.Constant(0.0)),
+        )
+        return Node("layer_norm", (x,), parameters if self.affine else (), {"eps": self.eps}, name)
+
+
+class RMSNorm(Layer):
+    """Scales each row by its root mean square over the last axis: y = gamma x / sqrt(mean x^2 + eps).
+
+    `LayerNorm` without its mean. Zhang and Sennrich, NeurIPS 2019.
+
+    Parameters
+    ----------
+    eps : float > 0
+    affine : bool
+        Whether there is gamma, [C], ones at first.
+    """
+
+    def __init__(self, eps: float = 1e-6, affine: bool = True, name: str | None = None) -> None:
+        super().__init__(name)
+        self.eps = real(eps, "RMSNorm: eps", 0, open_low=True)
+        self.affine = boolean(affine, "RMSNorm: affine")
+
+    def build(self, x: Node | None, name: str) -> Node:
+        assert x is not None  # the model has put an Input first
+        gamma = Parameter(f"{name}.gamma", x.shape[-1:], init.Constant(1.0))
+        return Node("rms_norm", (x,), (gamma,) if self.affine else (), {"eps": self.eps}, name)
