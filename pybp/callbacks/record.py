@@ -11,12 +11,10 @@ import string
 import time
 from os import PathLike
 from pathlib import Path
-from typing import TextIO
 
 from pybp.callbacks.base import Callback, Logs
 from pybp.callbacks.monitor import Monitor, check_name
 from pybp.checks import boolean
-from pybp.history import History
 
 
 class ModelCheckpoint(Monitor):
@@ -79,25 +77,25 @@ class _Logger(Callback):
     """Base of callbacks that write a line per epoch: `epoch`, the number of epochs done; `seconds`
     since the training began; `learning_rate`, that of the epoch's last step; and the logs.
 
-    Every line is written through at once. A file that cannot be opened is an error before the
-    training begins, one that cannot be written to any more ends it.
+    The file is open only while a line is written, so that others may read it, and nothing is lost
+    with the process. A file that cannot be opened is an error before the training begins, one that
+    cannot be written to any more ends it.
     """
 
     def __init__(self, path: str | PathLike[str], append: bool = False) -> None:
         self.path = Path(path)
         self.append = boolean(append, f"{type(self).__name__}: append")
-        self._file: TextIO | None = None
 
     def on_train_begin(self) -> None:
         self._start = time.perf_counter()
+        self._place = self.path.absolute()  # wherever the program goes meanwhile
         columns = ["epoch", "seconds", "learning_rate", *self.names]
         kept = self._kept() if self.append else ""
         self._check(kept, columns)
-        self._file = self.path.open("a" if self.append else "w", newline="", encoding="utf-8")
-        if kept and not kept.endswith("\n"):
-            self._write("\n")  # the last line was torn off
         if not kept:
-            self._write(self._header(columns))
+            self._write(self._header(columns), "w")
+        else:
+            self._write("" if kept.endswith("\n") else "\n")  # a last line that was torn off
 
     def _kept(self) -> str:
         """What an earlier training wrote."""
@@ -121,15 +119,9 @@ class _Logger(Callback):
             self._line({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **logs})
         )
 
-    def on_train_end(self, history: History) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
-
-    def _write(self, text: str) -> None:
-        assert self._file is not None
-        self._file.write(text)
-        self._file.flush()
+    def _write(self, text: str, mode: str = "a") -> None:
+        with self._place.open(mode, newline="", encoding="utf-8") as file:
+            file.write(text)
 
     def _check(self, kept: str, columns: list[str]) -> None:
         """That lines of these columns can follow what is there."""
