@@ -1,8 +1,9 @@
 """The compiler: lowers a graph of nodes to a plan, once per use of a model.
 
     prune     only what the roots depend on           (graph.topological)
-    drop      ops that do nothing here, such as dropout at inference
-    fuse      elementwise ops into the producer of their input; optimisers into weight gradients
+    rewrite   drop ops that do nothing here, such as dropout at inference; fuse elementwise ops into
+              the producer of their input
+    fuse      optimisers into weight gradients
     emit      instructions forward, and backward in reverse; the first writer of a gradient stores
     place     every activation gets a place in one arena, shared by tensors that never live together
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from pybp._core import Plan
 from pybp.graph import OPS, Node, topological
+from pybp.rewrite import rewrite
 from pybp.store import ALIGN, ParameterStore
 from pybp.updates import Rules, Update
 
@@ -129,7 +131,7 @@ class _Lowering:
         roots = [*r.results, *([r.output] if r.output else []), *r.keep]
         self.order = topological(roots)
         self.number = {id(node): i for i, node in enumerate(self.order)}
-        self.fused = self.fusible(roots)
+        self.graph = rewrite(self.order, roots, r.training)
         for node in self.order:
             self.forward(node)
         nforward = len(self.instructions)
@@ -168,23 +170,6 @@ class _Lowering:
             act_bytes,
         )
 
-    def fusible(self, roots: Sequence[Node]) -> dict[int, Node]:
-        """id(producer) -> the elementwise node to be computed in its epilogue: the producer's only
-        reader, and the producer's own value is nobody's result."""
-        readers: dict[int, list[Node]] = {}
-        for node in self.order:
-            for parent in node.inputs:
-                readers.setdefault(id(parent), []).append(node)
-        wanted = {id(root) for root in roots}
-        return {
-            id(node.inputs[0]): node
-            for node in self.order
-            if "elementwise" in node.flags
-            and "fuses" in node.inputs[0].flags
-            and len(readers[id(node.inputs[0])]) == 1
-            and id(node.inputs[0]) not in wanted
-        }
-
     def tensor(self, arena: str, shape: tuple[int, ...], **how: bool | int) -> int:
         self.tensors.append(Tensor(len(self.tensors), arena, shape, **how))  # type: ignore[arg-type]
         return len(self.tensors) - 1
@@ -211,12 +196,9 @@ class _Lowering:
     # -- emit ---------------------------------------------------------------------------------
 
     def forward(self, node: Node) -> None:
-        if "random" in node.flags and not self.request.training:
-            self.values[id(node)] = self.values[id(node.inputs[0])]
-            return
-        producer = node.inputs[0] if node.inputs else None
-        if producer is not None and self.fused.get(id(producer)) is node:
-            self.values[id(node)] = self.values[id(producer)]
+        other = self.graph.same.get(id(node)) or self.graph.host.get(id(node))
+        if other is not None:
+            self.values[id(node)] = self.values[id(other)]
             return
         double = "per_row" in node.flags
         self.values[id(node)] = self.tensor("act", node.shape, batched=node.batched, double=double)
@@ -234,7 +216,7 @@ class _Lowering:
         inputs = [self.values[id(parent)] for parent in node.inputs]
         inputs += [self.running(r.name) for r in node.running]
         inputs += [self.parameter(p.name) for p in node.parameters]
-        fused = self.fused.get(id(node))
+        fused = self.graph.fused.get(id(node))
         instruction = {
             "phase": phase,
             "op": node.op,
@@ -268,6 +250,10 @@ class _Lowering:
         for node in reversed(self.order):
             if node is loss or id(node) in self.gradients:
                 self.differentiate(node, needs)
+        for node in self.order:  # what does nothing has the gradient of what it stands for
+            real = self.graph.real(node)
+            if id(real) in self.gradients:
+                self.gradients[id(node)] = self.gradients[id(real)]
         self.update_rest()
         for node in self.order:
             if self.request.optimizer and self.request.training and OPS[node.op]["commits"]:
@@ -275,11 +261,15 @@ class _Lowering:
 
     def needing_gradients(self) -> set[int]:
         """Nodes that some parameter to be trained lies at or before, and those asked for."""
-        needs: set[int] = {id(node) for node in self.request.wrt}
+        needs: set[int] = {id(self.graph.real(node)) for node in self.request.wrt}
         for node in self.order:
-            if self.trains(node) or any(id(parent) in needs for parent in node.inputs):
+            if self.trains(node) or any(id(parent) in needs for parent in self.inputs(node)):
                 needs.add(id(node))
         return needs
+
+    def inputs(self, node: Node) -> list[Node]:
+        """The nodes that it reads, without those that do nothing."""
+        return [self.graph.real(parent) for parent in node.inputs]
 
     def trains(self, node: Node) -> bool:
         """Whether the node's parameters get gradients: frozen ones only where they are asked for
@@ -287,18 +277,15 @@ class _Lowering:
         return any(p.trainable or not self.request.optimizer for p in node.parameters)
 
     def differentiate(self, node: Node, needs: set[int]) -> None:
-        if node.inputs and self.fused.get(id(node.inputs[0])) is node:
+        if id(node) in self.graph.host:
             # The producer takes the gradient over, and turns it into its own error signal.
-            self.gradients[id(node.inputs[0])] = self.gradients[id(node)]
+            self.gradients[id(self.graph.host[id(node)])] = self.gradients[id(node)]
             return
-        if "random" in node.flags and not self.request.training:
-            self.hand_on(node, needs)
-            return
-        if id(node) in self.fused:
+        if id(node) in self.graph.fused:
             self.emit("delta", node)
         padding = [-1] * (len(node.running) + len(node.parameters))
         din, add = [], []
-        for parent in node.inputs:
+        for parent in self.inputs(node):
             wanted = id(parent) in needs
             first = id(parent) not in self.gradients
             if wanted and first:
@@ -309,15 +296,6 @@ class _Lowering:
             self.emit("backward_in", node, din + padding, add + [False] * len(padding))
         if self.trains(node):
             self.differentiate_parameters(node)
-
-    def hand_on(self, node: Node, needs: set[int]) -> None:
-        """An op that does nothing: its gradient is its input's."""
-        parent = node.inputs[0]
-        if id(parent) not in needs:
-            return
-        if id(parent) in self.gradients:
-            raise AssertionError("a dropped op whose input has other readers")
-        self.gradients[id(parent)] = self.gradients[id(node)]
 
     def differentiate_parameters(self, node: Node) -> None:
         names = [p.name for p in node.parameters]

@@ -1,0 +1,112 @@
+"""What the compiler drops and fuses."""
+
+import numpy as np
+import pytest
+
+from pybp import _core
+from pybp.graph import Node, Parameter
+from pybp.init import Normal
+from pybp.lower import Request, lower
+from pybp.store import ParameterStore
+
+ROWS = 5
+
+
+def feed(width, source=0):
+    return Node("feed", attrs={"source": source, "scale": 1.0}, shape=(width,))
+
+
+def dense(x, name, units):
+    parameter = Parameter(f"{name}.weight", (units, x.shape[-1]), Normal(1.0))
+    return Node("dense", (x,), (parameter,), layer=name)
+
+
+def dropout(x):
+    return Node("dropout", (x,), attrs={"rate": 0.5})
+
+
+def loss(y, target):
+    return Node("squared_error", (y, target), attrs={"factor": 0.5, "mean": 0})
+
+
+class Net:
+    """relu(x a') twice dropped, then b, with the squared distance to the target."""
+
+    def __init__(self, drop):
+        self.x, target = feed(4), feed(3, source=1)
+        self.z = dense(self.x, "a", 6)
+        self.dropped = drop(self.z)
+        self.h = Node("relu", (self.dropped,))
+        self.last = drop(self.h)
+        y = dense(self.last, "b", 3)
+        self.loss, self.metric = loss(y, target), loss(self.h, feed(6, source=2))
+        self.store = ParameterStore((*self.z.parameters, *y.parameters), np.dtype(np.float64))
+        self.store.draw(3)
+        self.gradient = self.store.new_vector()
+
+    def lower(self, training=False, wrt=(), metrics=()):
+        request = Request(
+            ROWS,
+            results=[self.loss, *metrics],
+            backward=True,
+            training=training,
+            gradient=self.gradient,
+            wrt=wrt,
+            sources=3,
+        )
+        return lower(request, self.store)
+
+    def run(self, lowered, nodes, gradients):
+        rng = np.random.default_rng(0)
+        bound = tuple(_core.Source(rng.normal(size=(ROWS, n))) for n in (4, 3, 6))
+        wanted = [lowered.value(node) for node in nodes]
+        wanted += [lowered.gradients[id(node)] for node in gradients]
+        found = [np.array(a) for a in lowered.plan.once(bound, ROWS, wanted)]
+        return [*found, np.array(self.gradient)]
+
+
+DROPS = {
+    "one": dropout,
+    "two": lambda x: dropout(dropout(x)),
+    "every kind": lambda x: Node(
+        "gaussian_noise",
+        (Node("alpha_dropout", (dropout(x),), attrs={"rate": 0.5}),),
+        attrs={"stddev": 1.0},
+    ),
+}
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_what_does_nothing_leaves_no_trace(drop):
+    """Same instructions, numbers and gradients as without it; relu is fused across it."""
+    plain, net = Net(lambda x: x), Net(DROPS[drop])
+    with_, without = net.lower(), plain.lower()
+    assert [k["op"] for k in with_.instructions] == [k["op"] for k in without.instructions]
+    assert with_.act_bytes == without.act_bytes
+    assert "a            dense + relu" in with_.describe()
+    a = net.run(with_, [net.loss, net.last], [])
+    b = plain.run(without, [plain.loss, plain.last], [])
+    assert all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("drop", DROPS)
+def test_the_gradient_of_what_does_nothing_is_its_inputs(drop):
+    plain, net = Net(lambda x: x), Net(DROPS[drop])
+    of = net.run(net.lower(wrt=[net.last, net.x]), [net.loss], [net.last, net.x])
+    twin = plain.run(plain.lower(wrt=[plain.h, plain.x]), [plain.loss], [plain.h, plain.x])
+    assert all(np.array_equal(p, q) for p, q in zip(of, twin, strict=True))
+    assert of[1].any()
+    assert of[2].any()
+
+
+def test_a_dropped_op_whose_input_has_other_readers():
+    """h is read by a metric as well as through dropout."""
+    plain, net = Net(lambda x: x), Net(dropout)
+    a = net.run(net.lower(metrics=[net.metric]), [net.loss, net.metric], [])
+    b = plain.run(plain.lower(metrics=[plain.metric]), [plain.loss, plain.metric], [])
+    assert all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def test_in_training_nothing_is_dropped():
+    ops = [k["op"] for k in Net(dropout).lower(training=True).instructions]
+    assert ops.count("dropout") == 4  # two forward, two backward
