@@ -94,9 +94,9 @@ static double batch(trainer *t, const dataset *d, const int64_t *order, int64_t 
     backward(t, n, label);
   }
   t->step++;
+  pb_step step = {.learning_rate = *t->run->learning_rate, .t = t->step};
   for (int64_t k = 0; k < loops_params(t->s); k++)
-    reference_optim(t->s->optim)(t->attr, *t->run->learning_rate, t->step, t->grad[k],
-                                 &t->params[k], t->state[k]);
+    optim_case_of(t->s->optim)->rule(t->attr, &step, t->grad[k], &t->params[k], t->state[k]);
   return loss;
 }
 

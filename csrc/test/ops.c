@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/subnormal.h"
 #include "test/use.h"
 
 /* --- the three comparisons ---------------------------------------------------------------------- */
@@ -71,6 +72,7 @@ static void check_parts(const use *u, model *m, pb_workspace *w, int parts) {
   void *ptr[MAX_TENSORS];
   for (int32_t i = 0; i < p->ntensor; i++) ptr[i] = exact_alloc(rows_bytes(p, i, u->n));
   use_fill(u, ptr);
+  uint64_t before = pb_flush_subnormals(); /* as in a run */
   for (int32_t i = 0; i < p->ninstr; i++)
     for (int part = 0; part < parts; part++) {
       const pb_instr *k = &p->instr[i];
@@ -93,6 +95,7 @@ static void check_parts(const use *u, model *m, pb_workspace *w, int parts) {
       if (k->phase == PB_COMMIT) k->op->commit(k, &lane);
       exact_free(lane.scratch);
     }
+  pb_set_float_mode(before);
   for (int32_t i = 0; i < p->ntensor; i++) {
     bool same = memcmp(ptr[i], pb_workspace_tensor(w, i), (size_t)rows_bytes(p, i, u->n)) == 0;
     CHECK(same, "%s, %d rows in %d parts: tensor %d has other bits", u->c->op, (int)u->n, parts,

@@ -200,32 +200,6 @@ static void accuracy(const op_case *c, int64_t n, int64_t size, const double *co
   }
 }
 
-/* --- optimisers: the textbooks' rules for one parameter -------------------------------------------- */
-
-static void sgd(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s) {
-  (void)a, (void)t, (void)s;
-  *w -= rate * g;
-}
-
-static void momentum(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s) {
-  (void)t;
-  s[0] = a[0].f * s[0] + g;
-  *w -= rate * (a[1].i ? g + a[0].f * s[0] : s[0]);
-}
-
-static void adam(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s) {
-  s[0] = a[0].f * s[0] + (1 - a[0].f) * g;
-  s[1] = a[1].f * s[1] + (1 - a[1].f) * g * g;
-  double m = s[0] / (1 - pow(a[0].f, (double)t)), v = s[1] / (1 - pow(a[1].f, (double)t));
-  *w -= rate * m / (sqrt(v) + a[2].f);
-}
-
-optim_rule *reference_optim(const char *name) {
-  if (strcmp(name, "sgd") == 0) return sgd;
-  if (strcmp(name, "momentum") == 0) return momentum;
-  return strcmp(name, "adam") == 0 ? adam : NULL;
-}
-
 /* --- the uses ------------------------------------------------------------------------------------ */
 
 #define ROW(c) \

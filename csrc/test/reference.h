@@ -33,9 +33,18 @@ extern const int op_case_count;
 int64_t case_columns(const op_case *, int j);
 double reference_activation(const char *name, double z);
 
-/* Step t of an optimiser with attributes a for one parameter w, its gradient g and state s. */
-typedef void optim_rule(const pb_attr *a, double rate, int64_t t, double g, double *w, double *s);
-optim_rule *reference_optim(const char *name);
+/* A step of an optimiser with attributes a for one parameter w, its gradient g and state s. */
+typedef void optim_rule(const pb_attr *a, const pb_step *, double g, double *w, double *s);
+
+typedef struct {
+  const char *name;
+  optim_rule *rule;
+  pb_attr attr[PB_MAX_ATTR];
+} optim_case;
+
+extern const optim_case optim_cases[];
+extern const int optim_case_count;
+const optim_case *optim_case_of(const char *name); /* the first with this name, or NULL */
 
 /* feed's uses are arrays of every type, in sources.c. */
 void check_feed(const pb_table *);
