@@ -64,7 +64,7 @@ typedef enum {
 enum {                     /* pb_op.flags */
        PB_USES_X = 1,      /* backward reads the inputs */
        PB_USES_Y = 2,      /* backward reads the output */
-       PB_ELEMENTWISE = 4, /* has map and chain: can be fused into its producer */
+       PB_ELEMENTWISE = 4, /* has map (and chain): can be fused into its producer */
        PB_PER_ROW = 8,     /* output is one double per row: a loss or a metric */
        PB_RANDOM = 16,     /* draws random numbers in training */
        PB_FUSES = 32,      /* can apply an elementwise op to its output */
@@ -133,9 +133,13 @@ typedef struct pb_op {
   pb_kernel *forward;
   pb_kernel *backward_in;
   pb_kernel *backward_param;
-  pb_kernel *commit;                                                 /* writes its running state */
-  void (*map)(int64_t n, const void *x, void *y);                    /* y = f(x) */
-  void (*chain)(int64_t n, const void *y, const void *dy, void *dx); /* dx = dy f'(x), from y */
+  pb_kernel *commit; /* writes its running state */
+  /* y = f(x); y may be x. */
+  void (*map)(const pb_attr *attr, int64_t n, const void *x, void *y);
+  /* dx = dy f'(x), from y unless the op is PB_USES_X; x may be NULL then, and dx may be dy. NULL
+     where f has no derivative to train by. */
+  void (*chain)(const pb_attr *attr, int64_t n, const void *x, const void *y, const void *dy,
+                void *dx);
 } pb_op;
 
 /* How an update treats the parameters of some tensors. In this order:
@@ -210,11 +214,12 @@ struct pb_instr {
   bool serial;         /* set by seal: too little work to share between threads */
   pb_attr attr[PB_MAX_ATTR];
   const pb_op *activation; /* fused elementwise op, or NULL */
-  int64_t begin, end;      /* PB_MEASURE and after: range of the parameter vector, in elements */
-  int32_t group, slot;     /* ... the range's group, and which factor of PB_CLIP is its, or -1 */
-  int64_t row;             /* PB_CONSTRAIN: elements of one row */
-  int64_t block;           /* PB_MEASURE: where its partial sums lie, set by seal */
-  int64_t flops;           /* per row, set by seal */
+  pb_attr activation_attr[PB_MAX_ATTR];
+  int64_t begin, end;  /* PB_MEASURE and after: range of the parameter vector, in elements */
+  int32_t group, slot; /* ... the range's group, and which factor of PB_CLIP is its, or -1 */
+  int64_t row;         /* PB_CONSTRAIN: elements of one row */
+  int64_t block;       /* PB_MEASURE: where its partial sums lie, set by seal */
+  int64_t flops;       /* per row, set by seal */
 };
 
 typedef struct pb_workspace pb_workspace; /* activations and scratch of one run */

@@ -90,6 +90,7 @@ cdef extern from "pybp.h" nogil:
         bint fused_update
         pb_attr attr[8]
         const pb_op *activation
+        pb_attr activation_attr[8]
         int64_t begin, end
         int32_t group, slot
         int64_t row
@@ -436,7 +437,9 @@ cdef class Plan:
         k.out, k.saved, k.dout = record["out"], record["saved"], record["dout"]
         k.fused_update = record["fused_update"]
         if record["activation"] is not None:
-            k.activation = pb_find_op(t, record["activation"].encode())
+            name, attrs = record["activation"]
+            k.activation = pb_find_op(t, name.encode())
+            fill_attrs(k.activation_attr, k.activation.attrs, attrs)
         return 0
 
     cdef int check(self, pb_status status) except -1:

@@ -67,7 +67,7 @@ class Lowered:
                 begin, end = k["range"]
                 lines.append(f"{i:3} {k['phase']:14} parameters {begin}..{end}")
                 continue
-            fused = f" + {k['activation']}" if k["activation"] else ""
+            fused = f" + {k['activation'][0]}" if k["activation"] else ""
             fused += " + update" if k["fused_update"] else ""
             operands = " ".join(self._place(t) for t in k["in"])
             lines.append(
@@ -131,7 +131,7 @@ class _Lowering:
         roots = [*r.results, *([r.output] if r.output else []), *r.keep]
         self.order = topological(roots)
         self.number = {id(node): i for i, node in enumerate(self.order)}
-        self.graph = rewrite(self.order, roots, r.training)
+        self.graph = rewrite(self.order, roots, r.training, r.backward)
         for node in self.order:
             self.forward(node)
         nforward = len(self.instructions)
@@ -228,7 +228,7 @@ class _Lowering:
             "din": din or [-1] * len(inputs),
             "add": add or [False] * len(inputs),
             "dout": self.gradients.get(id(fused or node), -1) if phase in DERIVING else -1,
-            "activation": fused.op if fused else None,
+            "activation": (fused.op, fused.attrs) if fused else None,
             "fused_update": False,
         }
         self.instructions.append(instruction)

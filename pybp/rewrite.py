@@ -27,7 +27,9 @@ class Rewritten:
         return self.same.get(id(node), node)
 
 
-def rewrite(order: Sequence[Node], roots: Sequence[Node], training: bool) -> Rewritten:
+def rewrite(
+    order: Sequence[Node], roots: Sequence[Node], training: bool, backward: bool
+) -> Rewritten:
     """What may be dropped and fused when the roots are wanted; `order` is topological."""
     r = Rewritten()
     readers: dict[int, list[Node]] = {id(node): [] for node in order}
@@ -39,9 +41,12 @@ def rewrite(order: Sequence[Node], roots: Sequence[Node], training: bool) -> Rew
             readers[id(r.real(parent))].append(node)
     wanted = {id(r.real(root)) for root in roots}
     for node in order:
-        # Its only reader computes it in place, unless somebody else wants the value from before.
-        only = len(readers[id(node)]) == 1 and id(node) not in wanted
-        if only and "fuses" in node.flags and "elementwise" in readers[id(node)][0].flags:
-            r.fused[id(node)] = readers[id(node)][0]
-            r.host[id(readers[id(node)][0])] = node
+        # Its only reader computes it in place, unless somebody else wants the value from before:
+        # a result, or the reader itself for its derivative.
+        if len(readers[id(node)]) != 1 or id(node) in wanted or "fuses" not in node.flags:
+            continue
+        reader = readers[id(node)][0]
+        if "elementwise" in reader.flags and not (backward and "uses_x" in reader.flags):
+            r.fused[id(node)] = reader
+            r.host[id(reader)] = node
     return r

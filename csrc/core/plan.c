@@ -262,6 +262,16 @@ static pb_status make_clipping(pb_plan *p) {
   return p->squares && p->factor ? PB_OK : PB_NO_MEMORY;
 }
 
+/* A derivative that needs f's argument has none to read once f is fused. */
+static bool activation_fits(const pb_plan *p, const pb_instr *k) {
+  const pb_op *f = k->activation;
+  pb_inferred r = {0};
+  if (!f) return true;
+  return k->op->flags & PB_FUSES && f->flags & PB_ELEMENTWISE &&
+         (k->phase == PB_FORWARD || !(f->flags & PB_USES_X)) &&
+         f->infer(k->activation_attr, &p->tensor[k->out].shape, 1, &r);
+}
+
 static pb_status seal_instr(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i];
   if ((k->phase == PB_FORWARD) != (i < p->nforward))
@@ -277,7 +287,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     return refuse(p, "instruction %d: no op of this precision", (int)i);
   pb_status status = seal_operands(p, k, i);
   if (status != PB_OK) return status;
-  if (k->activation && !(k->op->flags & PB_FUSES && k->activation->flags & PB_ELEMENTWISE))
+  if (!activation_fits(p, k))
     return refuse(p, "instruction %d: %s cannot be fused", (int)i, k->activation->name);
   if (k->fused_update && (!p->optim || p->accumulates || k->phase != PB_BACKWARD_PARAM))
     return refuse(p, "instruction %d: nothing to update", (int)i);
@@ -285,7 +295,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     if (p->tensor[k->in[j]].arena != PB_PARAM)
       return refuse(p, "instruction %d: %s: input %d is no parameter", (int)i, k->op->name, j);
   bool runs = k->phase == PB_FORWARD       ? k->op->forward != NULL
-              : k->phase == PB_DELTA       ? k->activation != NULL
+              : k->phase == PB_DELTA       ? k->activation && k->activation->chain
               : k->phase == PB_BACKWARD_IN ? k->op->backward_in != NULL
               : k->phase == PB_COMMIT      ? k->op->commit != NULL
                                            : k->op->backward_param != NULL;

@@ -22,7 +22,8 @@ static void delta(const pb_instr *k, const pb_lane *lane) {
   if (begin >= end) return;
   int64_t at = begin * lane->plan->table->real_size;
   char *dy = (char *)lane->ptr[k->dout] + at;
-  k->activation->chain(end - begin, (char *)lane->ptr[k->out] + at, dy, dy);
+  k->activation->chain(k->activation_attr, end - begin, NULL, (char *)lane->ptr[k->out] + at, dy,
+                       dy);
 }
 
 static void run_instr(const pb_instr *k, const pb_lane *lane) {
@@ -50,8 +51,7 @@ typedef struct {
 } region;
 
 static void region_init(region *r, pb_poll *poll) {
-  *r = (region){
-      .poll = poll, .next_poll = pb_now() + POLL_SECONDS, .float_mode = pb_float_mode()};
+  *r = (region){.poll = poll, .next_poll = pb_now() + POLL_SECONDS, .float_mode = pb_float_mode()};
   atomic_store(&r->leave_after, -1);
 }
 

@@ -102,7 +102,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
       real *y = (real *)lane->ptr[k->out] + m * all + begin;
       for (int64_t c = 0; c < b.n; c++)
         y[c] = (real)(((double)row[c] - b.mean[c]) * b.scale[c] + b.beta[c]);
-      if (k->activation) k->activation->map(b.n, y, y);
+      if (k->activation) k->activation->map(k->activation_attr, b.n, y, y);
     }
   }
 }

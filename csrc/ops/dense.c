@@ -101,16 +101,17 @@ static void multiply(sizes s, const real *x, const real *w, real *scratch, int64
 /* y += bias, then y = f(y), over a block of rows and columns. */
 static void finish(const pb_instr *k, const real *bias, int64_t outputs, int64_t top,
                    int64_t bottom, int64_t begin, int64_t end, real *y) {
-  void (*map)(int64_t, const void *, void *) = k->activation ? k->activation->map : NULL;
+  const pb_op *f = k->activation;
+  const pb_attr *attr = k->activation_attr;
   bool whole = begin == 0 && end == outputs;
   for (int64_t n = top; n < bottom; n++) {
     real *row = y + n * outputs;
     if (bias)
       for (int64_t o = begin; o < end; o++) row[o] += bias[o];
-    if (map && !whole) map(end - begin, row + begin, row + begin);
+    if (f && !whole) f->map(attr, end - begin, row + begin, row + begin);
   }
-  if (map && whole && bottom > top)
-    map((bottom - top) * outputs, y + top * outputs, y + top * outputs);
+  if (f && whole && bottom > top)
+    f->map(attr, (bottom - top) * outputs, y + top * outputs, y + top * outputs);
 }
 
 static void forward(const pb_instr *k, const pb_lane *lane) {

@@ -2,16 +2,7 @@
  * Written so that NaN stays NaN. */
 #include "ops/elementwise.h"
 
-static void map(int64_t n, const void *in, void *out) {
-  const real *x = in;
-  real *y = out;
-  for (int64_t i = 0; i < n; i++) y[i] = x[i] < 0 ? 0 : x[i];
-}
+PB_INLINE real value(real x, real a) { return NO_ATTR, x < 0 ? 0 : x; }
+PB_INLINE real slope(real y, real a) { return NO_ATTR, y > 0 ? 1 : 0; }
 
-static void chain(int64_t n, const void *out, const void *dout, void *din) {
-  const real *y = out, *dy = dout;
-  real *dx = din;
-  for (int64_t i = 0; i < n; i++) dx[i] = y[i] > 0 ? dy[i] : 0;
-}
-
-PB_ELEMENTWISE_OP(relu)
+PB_ACTIVATION(relu, "", PB_USES_Y)

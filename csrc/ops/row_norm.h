@@ -63,7 +63,7 @@ PB_INLINE void row_norm_forward(const pb_instr *k, const pb_lane *lane, bool cen
     for (int64_t c = 0; c < columns; c++)
       y[c] = (real)(((double)x[c] - mean) * scale * (gamma ? (double)gamma[c] : 1) +
                     (beta ? (double)beta[c] : 0));
-    if (k->activation) k->activation->map(columns, y, y);
+    if (k->activation) k->activation->map(k->activation_attr, columns, y, y);
     if (k->saved < 0) continue;
     real *saved = (real *)lane->ptr[k->saved] + 2 * m;
     saved[0] = (real)mean, saved[1] = (real)scale;

@@ -2,16 +2,7 @@
 #include "ops/elementwise.h"
 #include "ops/math.h"
 
-static void map(int64_t n, const void *in, void *out) {
-  const real *x = in;
-  real *y = out;
-  for (int64_t i = 0; i < n; i++) y[i] = r_tanh(x[i]);
-}
+PB_INLINE real value(real x, real a) { return NO_ATTR, r_tanh(x); }
+PB_INLINE real slope(real y, real a) { return NO_ATTR, 1 - y * y; }
 
-static void chain(int64_t n, const void *out, const void *dout, void *din) {
-  const real *y = out, *dy = dout;
-  real *dx = din;
-  for (int64_t i = 0; i < n; i++) dx[i] = dy[i] * (1 - y[i] * y[i]);
-}
-
-PB_ELEMENTWISE_OP(tanh)
+PB_ACTIVATION(tanh, "", PB_USES_Y)

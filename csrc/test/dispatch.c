@@ -47,7 +47,8 @@ static void rows_of_the_table(const pb_table *t) {
     CHECK(op->min_in <= op->max_in && op->max_in <= PB_MAX_IN && op->params <= op->max_in,
           "%s takes %d to %d inputs", op->name, op->min_in, op->max_in);
     bool fusable = op->flags & PB_ELEMENTWISE;
-    CHECK(fusable == (op->map && op->chain), "%s: map and chain", op->name);
+    CHECK(fusable == (op->map != NULL), "%s: map", op->name);
+    CHECK(!op->chain || (op->map && op->backward_in), "%s: chain", op->name);
     CHECK(!op->params == !op->backward_param, "%s: parameters and their gradients", op->name);
   }
   for (int k = 0; t->optims[k]; k++) {

@@ -6,13 +6,15 @@
 #include "test/reference.h"
 #include "test/test.h"
 
+static const pb_attr none[PB_MAX_ATTR];
+
 enum { COUNT = 1003 }; /* odd, so that loops have tails */
 
 /* Largest error of the map over [from, to], relative to the value, in units of the last place. */
 static double worst_error(const pb_table *t, const char *name, double from, double to) {
   void *x = exact_alloc(COUNT * t->real_size), *y = exact_alloc(COUNT * t->real_size);
   for (int i = 0; i < COUNT; i++) put_real(t, x, i, from + (to - from) * i / (COUNT - 1));
-  pb_find_op(t, name)->map(COUNT, x, y);
+  pb_find_op(t, name)->map(none, COUNT, x, y);
   double worst = 0, unit = t->real_size == 8 ? DBL_EPSILON : FLT_EPSILON;
   for (int i = 0; i < COUNT; i++) {
     double wanted = reference_activation(name, get_real(t, x, i));
@@ -47,7 +49,7 @@ static void limits_of_maps(const pb_table *t) {
   for (int i = 0; i < 3; i++) {
     double x[3], y[3];
     put_real(t, x, 0, -INFINITY), put_real(t, x, 1, INFINITY), put_real(t, x, 2, NAN);
-    pb_find_op(t, ends[i].name)->map(3, x, y);
+    pb_find_op(t, ends[i].name)->map(none, 3, x, y);
     double tiny = t->real_size == 8 ? DBL_MIN : FLT_MIN;
     CHECK(fabs(get_real(t, y, 0) - ends[i].low) <= tiny, "%s(-inf) = %g", ends[i].name,
           get_real(t, y, 0));
@@ -65,17 +67,17 @@ static void bits_of_maps(const pb_table *t) {
     void *dx = exact_alloc(100 * t->real_size);
     rng r = {3};
     for (int i = 0; i < 100; i++) put_real(t, x, i, 5 * rng_uniform(&r));
-    op->map(100, x, y);
-    op->chain(100, y, x, dx);
+    op->map(none, 100, x, y);
+    op->chain(none, 100, x, y, x, dx);
     for (int i = 0; i < 100; i++) {
       double one[2] = {0};
       int64_t at = i * t->real_size;
-      op->map(1, (char *)x + at, one);
+      op->map(none, 1, (char *)x + at, one);
       CHECK(memcmp((char *)y + at, one, (size_t)t->real_size) == 0, "%s alone differs", op->name);
-      op->chain(1, (char *)y + at, (char *)x + at, one);
+      op->chain(none, 1, (char *)x + at, (char *)y + at, (char *)x + at, one);
       CHECK(memcmp((char *)dx + at, one, (size_t)t->real_size) == 0, "%s' alone differs", op->name);
     }
-    op->map(100, x, x);
+    op->map(none, 100, x, x);
     CHECK(memcmp(x, y, (size_t)(100 * t->real_size)) == 0, "%s in place differs", op->name);
     exact_free(x), exact_free(y), exact_free(dx);
   }

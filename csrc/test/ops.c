@@ -89,7 +89,8 @@ static void check_parts(const use *u, model *m, pb_workspace *w, int parts) {
                       .scratch = exact_alloc(p->scratch_bytes)};
       if (k->phase == PB_FORWARD) k->op->forward(k, &lane);
       if (k->phase == PB_DELTA && part == 0)
-        k->activation->chain(u->n * u->size, ptr[k->out], ptr[k->dout], ptr[k->dout]);
+        k->activation->chain(k->activation_attr, u->n * u->size, NULL, ptr[k->out], ptr[k->dout],
+                             ptr[k->dout]);
       if (k->phase == PB_BACKWARD_IN) k->op->backward_in(k, &lane);
       if (k->phase == PB_BACKWARD_PARAM) k->op->backward_param(k, &lane);
       if (k->phase == PB_COMMIT) k->op->commit(k, &lane);
