@@ -32,7 +32,9 @@ from pybp.layers import (
     Input,
     Layer,
     LayerNorm,
+    MinMaxScaler,
     RMSNorm,
+    StandardScaler,
 )
 from pybp.model import Model
 from pybp.sequential import Sequential
@@ -54,9 +56,11 @@ __all__ = [
     "Input",
     "Layer",
     "LayerNorm",
+    "MinMaxScaler",
     "Model",
     "RMSNorm",
     "Sequential",
+    "StandardScaler",
     "__version__",
     "callbacks",
     "datasets",

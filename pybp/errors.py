@@ -9,6 +9,10 @@ class NotCompiledError(RuntimeError):
     """A model was used before `compile` gave it an optimiser, a loss and weights."""
 
 
+class NotAdaptedError(RuntimeError):
+    """A model was used before `adapt` told its scaler what the data are like."""
+
+
 class DivergenceError(ArithmeticError):
     """A value went non-finite.
 

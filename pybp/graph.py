@@ -6,8 +6,10 @@ op's own shape rule in C, so that a mistake is found at the line that makes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from pybp import _core
 from pybp.init import Initializer
@@ -37,11 +39,17 @@ class Parameter:
 @dataclass(eq=False)
 class Running:
     """A vector that a layer keeps without training it, always float64: its name in the model, its
-    shape and what it starts from."""
+    shape and what it starts from.
+
+    The layer is handed the memory by `bind`, if it wants to set the values itself. Where they are
+    `required`, zeros mean that it has not done so yet, and the model cannot run.
+    """
 
     name: str
     shape: tuple[int, ...]
     start: float
+    bind: Callable[[np.ndarray], None] | None = None
+    required: bool = False
 
 
 @dataclass(eq=False)

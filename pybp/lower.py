@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pybp._core import Plan
-from pybp.graph import OPS, Node, topological
+from pybp.errors import NotAdaptedError
+from pybp.graph import OPS, Node, Running, topological
 from pybp.rewrite import rewrite
 from pybp.store import ALIGN, ParameterStore
 from pybp.updates import Rules, Update
@@ -185,13 +186,18 @@ class _Lowering:
             )
         return self.parameters[name]
 
-    def running(self, name: str) -> int:
-        if name not in self.kept:
-            offset, shape = self.store.running_place(name)
-            self.kept[name] = self.tensor(
+    def running(self, part: Running, layer: str) -> int:
+        if part.required and not self.store.buffers[part.name].any():
+            raise NotAdaptedError(
+                f"layer {layer!r} does not know the data yet: call model.adapt(x) with the rows that "
+                "the model is trained on"
+            )
+        if part.name not in self.kept:
+            offset, shape = self.store.running_place(part.name)
+            self.kept[part.name] = self.tensor(
                 "running", shape, batched=False, double=True, offset=offset
             )
-        return self.kept[name]
+        return self.kept[part.name]
 
     # -- emit ---------------------------------------------------------------------------------
 
@@ -214,7 +220,7 @@ class _Lowering:
         self, phase: str, node: Node, din: list[int] | None = None, add: list[bool] | None = None
     ) -> dict:
         inputs = [self.values[id(parent)] for parent in node.inputs]
-        inputs += [self.running(r.name) for r in node.running]
+        inputs += [self.running(r, node.layer) for r in node.running]
         inputs += [self.parameter(p.name) for p in node.parameters]
         fused = self.graph.fused.get(id(node))
         instruction = {
@@ -335,9 +341,8 @@ class _Lowering:
     def readable_input(self) -> int:
         """The input tensor, when the user's own array could serve as it: gathered unscaled."""
         first = self.order[self.instructions[0]["node"]]
-        if first.op == "feed" and first.attrs["scale"] == 1.0 and not self.request.backward:
-            return self.values[id(first)]
-        return -1
+        plain = first.op == "feed" and first.attrs["scale"] == 1.0 and not first.running
+        return self.values[id(first)] if plain and not self.request.backward else -1
 
     def place(self) -> int:
         """Offsets in the arena of activations: largest first, each at the lowest place that is free

@@ -17,6 +17,7 @@ from pybp.errors import NotCompiledError, unknown
 from pybp.graph import Node, topological
 from pybp.history import History
 from pybp.layers import Layer
+from pybp.layers.scaler import Scaler
 from pybp.lower import Lowered, Request, lower
 from pybp.metrics import get as get_metric
 from pybp.schedules import Schedule
@@ -154,6 +155,20 @@ class Model:
                 vector[:] = 0
             self._seed = seed
             self.progress = cursor.Cursor()
+
+    def adapt(self, x: object) -> None:
+        """Let the model's scaler take the statistics of the rows of `x`: give it the rows that the
+        model is trained on, and no others."""
+        scalers = [layer for layer in self.layers if isinstance(layer, Scaler)]
+        if not scalers:
+            raise ValueError(
+                "adapt: the model has no layer that looks at the data beforehand; put "
+                "bp.MinMaxScaler() or bp.StandardScaler() behind its Input"
+            )
+        array = self._inputs(x)
+        with self._exclusive("adapt"):
+            for scaler in scalers:
+                scaler.adapt(array)
 
     @contextmanager
     def _exclusive(self, what: str, in_callback: bool = False) -> Iterator[None]:

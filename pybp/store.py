@@ -62,11 +62,15 @@ class ParameterStore:
             for name, r in self._running.items()
         }
         self.reset_running()
+        for name, r in self._running.items():
+            if r.bind is not None:
+                r.bind(self.buffers[name])
 
     def reset_running(self) -> None:
-        """The running state as it starts."""
+        """What training changes of the running state, as it starts; what layers set, they keep."""
         for name, r in self._running.items():
-            self.buffers[name][...] = r.start
+            if r.bind is None:
+                self.buffers[name][...] = r.start
 
     def running_place(self, name: str) -> tuple[int, tuple[int, ...]]:
         """Byte offset and shape of a part of the running state."""

@@ -1,6 +1,9 @@
 /* feed: gathers rows of a user's array into the batch.
  *
  *     y[n, j] = scale * array[index[n], j]
+ *     y[n, j] = (array[index[n], j] - offset[j]) * factor[j]     where columns are scaled apart
+ *
+ *     offset, factor [size of a row] running (both or none)   ->   y [..]
  *
  * The array may hold any real or integer type and have any strides; it is never copied whole, and
  * uint8 images stay uint8 until here.
@@ -8,11 +11,14 @@
 #include "ops/real.h"
 
 enum { SOURCE, SCALE };
+enum { OFFSET, FACTOR };
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
-  (void)attr, (void)in, (void)nin;
-  r->flops = pb_shape_size(&r->out); /* the output's shape is the caller's to choose */
-  return r->out.batched;
+  int64_t size = pb_shape_size(&r->out); /* the output's shape is the caller's to choose */
+  for (int j = 0; j < nin; j++)
+    if (in[j].batched || in[j].ndim != 1 || in[j].dim[0] != size) return false;
+  r->flops = size;
+  return r->out.batched && (nin == 0 || (nin == FACTOR + 1 && attr[SCALE].f == 1));
 }
 
 /* `wide` is what the product is taken in: double for double, whose value may leave a float's range
@@ -45,6 +51,31 @@ static void gather_row(const pb_source *s, const void *row, double scale, real *
   }
 }
 
+/* In doubles, since offsets may be large beside what is left of the values. */
+#define GATHER_COLUMNS(T) \
+  for (int64_t j = 0; j < s->cols; j++) { \
+    T x = *(const T *)((const char *)row + j * s->col_stride); \
+    y[j] = (real)(((double)x - offset[j]) * factor[j]); \
+  } \
+  break
+
+static void gather_columns(const pb_source *s, const void *row, const double *offset,
+                           const double *factor, real *y) {
+  switch (s->dtype) {
+    case PB_F32: GATHER_COLUMNS(float);
+    case PB_F64: GATHER_COLUMNS(double);
+    case PB_U8: GATHER_COLUMNS(uint8_t);
+    case PB_I8: GATHER_COLUMNS(int8_t);
+    case PB_U16: GATHER_COLUMNS(uint16_t);
+    case PB_I16: GATHER_COLUMNS(int16_t);
+    case PB_U32: GATHER_COLUMNS(uint32_t);
+    case PB_I32: GATHER_COLUMNS(int32_t);
+    case PB_U64: GATHER_COLUMNS(uint64_t);
+    case PB_I64: GATHER_COLUMNS(int64_t);
+    default: break;
+  }
+}
+
 static void forward(const pb_instr *k, const pb_lane *lane) {
   const pb_source *s = &lane->source[k->attr[SOURCE].i];
   real *y = lane->ptr[k->out];
@@ -53,12 +84,17 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
   share(lane, lane->n, 1, &begin, &end);
   for (int64_t n = begin; n < end; n++) {
     int64_t row = lane->index ? lane->index[n] : lane->first_row + n;
-    gather_row(s, (const char *)s->data + row * s->row_stride, scale, y + n * s->cols);
+    const char *from = (const char *)s->data + row * s->row_stride;
+    if (k->nin > FACTOR)
+      gather_columns(s, from, lane->ptr[k->in[OFFSET]], lane->ptr[k->in[FACTOR]], y + n * s->cols);
+    else gather_row(s, from, scale, y + n * s->cols);
   }
 }
 
 PB_OP(feed) = {.name = "feed",
                .attrs = "source:int scale:float",
+               .max_in = 2,
+               .running = 2,
                .flags = PB_SOURCE,
                .infer = infer,
                .forward = forward};

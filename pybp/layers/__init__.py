@@ -6,6 +6,7 @@ from pybp.layers.dense import Dense
 from pybp.layers.input import Input
 from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
+from pybp.layers.scaler import MinMaxScaler, StandardScaler
 
 KINDS: dict[str, type[Layer]] = {
     kind.__name__.lower(): kind
@@ -20,6 +21,8 @@ KINDS: dict[str, type[Layer]] = {
         BatchNorm,
         LayerNorm,
         RMSNorm,
+        MinMaxScaler,
+        StandardScaler,
     )
 }
 
@@ -35,5 +38,7 @@ __all__ = [
     "Input",
     "Layer",
     "LayerNorm",
+    "MinMaxScaler",
     "RMSNorm",
+    "StandardScaler",
 ]

@@ -109,7 +109,8 @@ class LayerNorm(Layer):
 class RMSNorm(Layer):
     """Scales each row by its root mean square: y = gamma x / sqrt(mean x^2 + eps).
 
-    `LayerNorm` without its mean: over the last axis too, and of the row alone. Zhang and Sennrich, NeurIPS 2019.
+    `LayerNorm` without its mean: over the last axis too, and of the row alone. Zhang and
+    Sennrich, NeurIPS 2019.
 
     Parameters
     ----------
