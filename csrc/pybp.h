@@ -90,6 +90,7 @@ typedef struct {
   int64_t saved_once;       /* or this many doubles, whatever N is */
   int64_t scratch;          /* per thread, whatever N is */
   int64_t flops;            /* arithmetic per row, forward */
+  int64_t pitch;            /* samples along the last axis of tensors in lanes, else 0 */
   char error[PB_ERROR_LEN]; /* set when the rule refuses */
 } pb_inferred;
 
@@ -186,7 +187,7 @@ typedef struct pb_optim {
 /* All kernels of one precision and instruction set. */
 typedef struct {
   const char *isa;
-  int32_t real_size;
+  int32_t real_size, lanes; /* bytes of a real, reals of a vector */
   const pb_op *const *ops; /* NULL at the end */
   const pb_optim *const *optims;
   const pb_vector *vector;

@@ -69,7 +69,7 @@ cdef extern from "pybp.h" nogil:
         double rate_factor, decay, l1, l2, clip_value, max_norm
     ctypedef struct pb_table:
         const char *isa
-        int32_t real_size
+        int32_t real_size, lanes
         const pb_op *const *ops
         const pb_optim *const *optims
     ctypedef struct pb_tensor:
@@ -211,6 +211,11 @@ def ops():
         }
         row += 1
     return found
+
+
+def lanes(int bits):
+    """How many reals of `bits` bits a vector of the instruction set in use holds."""
+    return table(bits).lanes
 
 
 def optimizers():

@@ -73,9 +73,9 @@ class Node:
     saved_once: int = 0
 
     def __post_init__(self) -> None:
-        given = [(node.shape, True) for node in self.inputs]
+        given = [(node.shape, node.batched) for node in self.inputs]
         given += [(kept.shape, False) for kept in (*self.running, *self.parameters)]
-        found = _core.infer(self.op, self.attrs, given, (self.shape, True))
+        found = _core.infer(self.op, self.attrs, given, (self.shape, self.batched))
         if found is None:
             shapes = ", ".join(str(shape) for shape, _ in given)
             raise ValueError(

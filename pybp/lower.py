@@ -295,7 +295,9 @@ class _Lowering:
             wanted = id(parent) in needs
             first = id(parent) not in self.gradients
             if wanted and first:
-                self.gradients[id(parent)] = self.tensor("act", parent.shape)
+                self.gradients[id(parent)] = self.tensor(
+                    "act", parent.shape, batched=parent.batched
+                )
             din.append(self.gradients[id(parent)] if wanted else -1)
             add.append(wanted and not first)
         if any(index >= 0 for index in din):

@@ -17,6 +17,7 @@ from pybp.errors import DivergenceError
 from pybp.graph import topological
 from pybp.history import History
 from pybp.inference import evaluate
+from pybp.lanes import into_lanes
 from pybp.lower import Lowered, Request, capacity_for
 from pybp.progress import Progress
 
@@ -317,7 +318,7 @@ def _training_plan(model: Model, width: int, batch: int) -> Lowered:
         brief = flops < BRIEF_FLOPS
         return Request(
             capacity,
-            results=results,
+            results=into_lanes(results, capacity, store.bits),
             training=True,
             backward=True,
             optimizer=kernel,

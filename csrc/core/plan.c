@@ -165,6 +165,8 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
   pb_inferred r = {.out = y ? y->shape : (pb_shape){0}};
   if (!op->infer(k->attr, in, k->nin, &r))
     return refuse(p, "instruction %d: %s: bad shapes or attributes %s", (int)i, op->name, r.error);
+  if (r.pitch && r.pitch < p->capacity)
+    return refuse(p, "instruction %d: %s: too few lanes", (int)i, op->name);
   bool per_row = (op->flags & PB_PER_ROW) != 0;
   if (!y || y->arena != PB_ACT || !same_shape(&r.out, &y->shape) || y->is_double != per_row)
     return refuse(p, "instruction %d: %s: output does not fit", (int)i, op->name);

@@ -17,7 +17,8 @@
 
 /* dz = dy f'(z) in place. */
 static void delta(const pb_instr *k, const pb_lane *lane) {
-  int64_t begin = 0, end = lane->n * lane->plan->tensor[k->out].size;
+  const pb_tensor *y = &lane->plan->tensor[k->out];
+  int64_t begin = 0, end = (y->shape.batched ? lane->n : 1) * y->size;
   pb_share(&begin, &end, lane);
   if (begin >= end) return;
   int64_t at = begin * lane->plan->table->real_size;
@@ -44,14 +45,20 @@ static void run_instr(const pb_instr *k, const pb_lane *lane) {
 typedef struct {
   pb_barrier meet;
   pb_poll *poll;
-  double next_poll;
+  double next_poll, asked; /* the time of the next question, and when the clock was last read */
+  int unasked, pause;      /* looks at the clock to leave out: still, and in a row */
   double lost;            /* seconds that thread 0 has waited for others */
   uint64_t float_mode;    /* the caller's */
   atomic_int leave_after; /* all threads leave the region after this instruction */
 } region;
 
 static void region_init(region *r, pb_poll *poll) {
-  *r = (region){.poll = poll, .next_poll = pb_now() + POLL_SECONDS, .float_mode = pb_float_mode()};
+  double now = pb_now();
+  *r = (region){.poll = poll,
+                .next_poll = now + POLL_SECONDS,
+                .asked = now,
+                .pause = 1,
+                .float_mode = pb_float_mode()};
   atomic_store(&r->leave_after, -1);
 }
 
@@ -60,8 +67,13 @@ static void meet(region *r, const pb_lane *lane) {
   if (lane->part == 0) r->lost += lost;
 }
 
+/* Asking the time costs as much as a tiny instruction, so quick ones go unasked in growing numbers. */
 static bool interrupted(region *r) {
-  if (!r->poll || pb_now() < r->next_poll) return false;
+  if (!r->poll || --r->unasked > 0) return false;
+  double now = pb_now();
+  r->pause = now - r->asked > 1e-3 ? 1 : r->pause < 1024 ? 2 * r->pause : 1024;
+  r->unasked = r->pause, r->asked = now;
+  if (now < r->next_poll) return false;
   pb_set_float_mode(r->float_mode); /* what it runs is not ours */
   bool stop = r->poll();
   pb_flush_subnormals();
@@ -269,7 +281,8 @@ static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows)
     const pb_instr *k = &p->instr[i];
     if (k->phase != PB_FORWARD || !(k->op->flags & PB_SOURCE)) continue;
     const pb_source *s = &source[k->attr[0].i];
-    if (s->rows < rows || s->cols != p->tensor[k->out].size) return false;
+    const pb_tensor *y = &p->tensor[k->out];
+    if (s->rows < rows || s->cols != (y->shape.batched ? y->size : y->shape.dim[0])) return false;
     if ((unsigned)s->dtype >= PB_DTYPES) return false;
   }
   return true;

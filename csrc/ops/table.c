@@ -1,5 +1,5 @@
 /* The table of one variant, from the two lists. */
-#include "ops/real.h"
+#include "ops/vec.h"
 
 #define OP(name) extern PB_OP(name);
 #include "ops/ops.def"
@@ -24,6 +24,7 @@ extern const pb_vector PB_NAME(pb_vector);
 extern const pb_table PB_NAME(pb_table);
 const pb_table PB_NAME(pb_table) = {.isa = TEXT(PB_ISA),
                                     .real_size = sizeof(real),
+                                    .lanes = LANES,
                                     .ops = ops,
                                     .optims = optims,
                                     .vector = &PB_NAME(pb_vector)};
