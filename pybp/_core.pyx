@@ -213,9 +213,9 @@ def ops():
     return found
 
 
-def lanes(int bits):
-    """How many reals of `bits` bits a vector of the instruction set in use holds."""
-    return table(bits).lanes
+def lanes():
+    """How many float32 a vector of the instruction set in use holds."""
+    return table(32).lanes
 
 
 def optimizers():

@@ -18,13 +18,13 @@ MOST_UNITS = 32  # of a layer: beyond it the products of `dense` are the faster 
 REPLACED = {"feed": "lanes_feed", "dense": "lanes_dense"}
 
 
-def into_lanes(results: Sequence[Node], capacity: int, bits: int) -> list[Node]:
+def into_lanes(results: Sequence[Node], capacity: int) -> list[Node]:
     """The same results computed in lanes, where every layer is tiny and has such a form."""
     tails = _predictions(results)
     body = topological(tails)
     if capacity > MOST_ROWS or not all(_fits(node) for node in body):
         return list(results)
-    width = _core.lanes(bits)
+    width = _core.lanes()
     pitch = -(-capacity // width) * width
     new: dict[int, Node] = {}
     for node in body:

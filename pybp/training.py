@@ -318,7 +318,7 @@ def _training_plan(model: Model, width: int, batch: int) -> Lowered:
         brief = flops < BRIEF_FLOPS
         return Request(
             capacity,
-            results=into_lanes(results, capacity, store.bits),
+            results=into_lanes(results, capacity),
             training=True,
             backward=True,
             optimizer=kernel,

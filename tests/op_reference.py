@@ -42,6 +42,10 @@ def accuracy(y, t, binary, threshold):
 REFERENCE = {
     "feed": lambda x, source, scale: scale * x,
     "dense": lambda x, w, b=0.0: x @ w.T + b,
+    # In lanes, [C, P]: tests/test_lanes.py trains with them.
+    "lanes_feed": lambda x, source, scale: scale * x.T,
+    "lanes_dense": lambda x, w, b=0.0: w @ x + np.reshape(b, (-1, 1)),
+    "lanes_rows": lambda x: x.T,
     "identity": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
@@ -137,6 +141,7 @@ SAME_SHAPE = [Case([(1,)]), Case([(7,)]), Case([(3, 5)]), Case([(130,)], rows=40
 DENSE_SIZES = [(1, 1, 1), (3, 2, 5), (17, 33, 16), (64, 10, 130), (100, 128, 32), (40, 7, 9)]
 
 CASES = {
+    **{op: [] for op in ("lanes_feed", "lanes_dense", "lanes_rows")},
     "feed": [Case([(5,)], attrs={"source": 0, "scale": 0.25})],
     "dense": [
         Case([(i,)], [(o, i), (o,)][: 1 + bias], rows=n)

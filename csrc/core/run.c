@@ -47,9 +47,9 @@ typedef struct {
   pb_poll *poll;
   double next_poll, asked; /* the time of the next question, and when the clock was last read */
   int unasked, pause;      /* looks at the clock to leave out: still, and in a row */
-  double lost;            /* seconds that thread 0 has waited for others */
-  uint64_t float_mode;    /* the caller's */
-  atomic_int leave_after; /* all threads leave the region after this instruction */
+  double lost;             /* seconds that thread 0 has waited for others */
+  uint64_t float_mode;     /* the caller's */
+  atomic_int leave_after;  /* all threads leave the region after this instruction */
 } region;
 
 static void region_init(region *r, pb_poll *poll) {
