@@ -74,7 +74,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
   real *y = lane->ptr[k->out];
   product(s.outputs, s.inputs, lane->ptr[k->in[WEIGHT]], s.inputs, 1,
           k->nin > BIAS ? lane->ptr[k->in[BIAS]] : NULL, lane->ptr[k->in[X]], s.pitch, false, y);
-  if (k->activation) k->activation->map(s.outputs * s.pitch, y, y);
+  if (k->activation) k->activation->map(k->activation_attr, s.outputs * s.pitch, y, y);
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
