@@ -40,10 +40,12 @@ from pybp.model import Model
 from pybp.sequential import Sequential
 
 if TYPE_CHECKING:
+    from pybp.finder import find_learning_rate
     from pybp.io import load
 
 # Imported when first named: what only some users need must not cost the others time.
 _LAZY_MODULES = {"callbacks", "datasets", "plots", "testing"}
+_LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
 
 __all__ = [
     "Activation",
@@ -65,6 +67,7 @@ __all__ = [
     "callbacks",
     "datasets",
     "errors",
+    "find_learning_rate",
     "get_num_threads",
     "init",
     "load",
@@ -80,6 +83,6 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in _LAZY_MODULES:
         return import_module(f"pybp.{name}")
-    if name == "load":
-        return import_module("pybp.io").load
+    if name in _LAZY_FUNCTIONS:
+        return getattr(import_module(_LAZY_FUNCTIONS[name]), name)
     raise AttributeError(f"module 'pybp' has no attribute {name!r}")

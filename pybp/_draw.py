@@ -11,11 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from pybp.finder import RateSearch
+    from pybp.landscape import Line
+
 Curves = Mapping[str, Sequence[float]]
 
 # Okabe and Ito's blue and vermillion, and grey: told apart with any kind of colour vision.
 BLUE, VERMILLION, GREY, INK = "#0072B2", "#D55E00", "#9A9A9A", "#222222"
 _PALE, _LINE = "#F3D9C8", "#E6E6E6"
+LEARNING_RATE = "learning rate"  # the name of its curve
 _NAME_LENGTH = 14  # characters of a class's name
 _LABEL_LENGTH = 40  # characters of an axis's name
 
@@ -82,7 +86,7 @@ def _bare(axes: Axes, title: str) -> None:
 
 
 def curve(axes: Axes, curves: Curves, name: str) -> None:
-    """A loss or metric over the epochs, in training and in validation."""
+    """A loss or metric over the epochs, in training and in validation, or the learning rate."""
     from matplotlib.ticker import MaxNLocator
 
     validation = curves.get(f"val_{name}", [])
@@ -93,13 +97,65 @@ def curve(axes: Axes, curves: Curves, name: str) -> None:
         marker = "o" if len(values) < 3 else ""
         epochs = np.arange(1, len(values) + 1)
         axes.plot(epochs, values, color=colour, marker=marker, linewidth=1.8, label=label)
-    if name == "loss":
+    if name in ("loss", LEARNING_RATE):
         _logarithmic_if_wide(axes, np.concatenate([values for _, values, _ in lines]))
     _bare(axes, name)
     axes.set_xlabel("epoch", fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    _lines_behind(axes)
+    if name != LEARNING_RATE:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def _lines_behind(axes: Axes) -> None:
     axes.grid(axis="y", color=_LINE, linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def rate_search(axes: Axes, search: RateSearch) -> None:
+    """Losses over the learning rates of a search, how they run, and what it suggests."""
+    axes.plot(search.rates, search.losses, color=GREY, linewidth=1, label="loss of the batch")
+    axes.plot(search.rates, search.smoothed, color=BLUE, linewidth=1.8, label="smoothed")
+    if search.suggestion is not None:
+        at = int(np.abs(search.rates - search.suggestion).argmin())
+        label = f"suggestion: {search.suggestion:.2g}"
+        place = (search.suggestion, search.smoothed[at])
+        axes.plot(*place, "o", color=VERMILLION, markersize=7, label=label, zorder=3)
+    axes.set_xscale("log")
+    # The explosion would flatten all that came before it.
+    low = search.losses.min()
+    high = min(search.losses.max(), low + 1.6 * (search.smoothed[0] - low))
+    if high > low:
+        axes.set_ylim(low - 0.05 * (high - low), high)
+    _bare(axes, "learning rate search")
+    _lines_behind(axes)
+    axes.set_xlabel("learning rate", fontsize=9, color=INK)
+    axes.set_ylabel("loss", fontsize=9, color=INK)
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def landscape(axes: Axes, line: Line, visited: NDArray[Any]) -> None:
+    """The loss along a line, its slope in the middle, its lowest point and what was visited."""
+    axes.plot(line.at, line.losses, color=BLUE, linewidth=1.8)
+    height = float(np.ptp(line.losses)) or 1.0
+    reach = min(float(line.at[-1]) / 3, height / 3 / max(abs(line.slope), 1e-300))
+    ends = np.array([-reach, reach])
+    axes.plot(
+        ends, line.here + line.slope * ends, color=GREY, label=f"slope here: {line.slope:.3g}"
+    )
+    axes.plot(0, line.here, "o", color=INK, markersize=7, label=f"the model: {line.here:.3g}")
+    if visited.size:
+        losses = np.interp(visited, line.at, line.losses)
+        axes.plot(visited, losses, "o-", color=VERMILLION, markersize=4, linewidth=1, label="steps")
+    least = int(line.losses.argmin())
+    if line.losses[least] < line.here:
+        label = f"lowest of the line: {line.losses[least]:.3g}"
+        place = (line.at[least], line.losses[least])
+        axes.plot(*place, "v", color=VERMILLION, markersize=8, label=label)
+    _bare(axes, "loss along a line")
+    _lines_behind(axes)
+    axes.set_xlabel("distance from the parameters", fontsize=9, color=INK)
+    axes.set_ylabel("loss", fontsize=9, color=INK)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
 

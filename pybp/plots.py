@@ -20,6 +20,9 @@ from pybp import _draw
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from pybp.finder import RateSearch
+    from pybp.model import Model
+
 Path = str | PathLike[str] | None
 
 _DPI = 130
@@ -27,7 +30,8 @@ _MISTAKES = 12  # images shown
 
 
 def history(history: Any, path: Path = None) -> Figure:
-    """Loss and metrics over the epochs, those of validation beside those of training.
+    """Loss and metrics over the epochs, those of validation beside those of training, and the
+    learning rate where it changed.
 
     history: what `Model.fit` returns, or a dict such as ``{"loss": [0.9, 0.4], "val_loss": ...}``.
     """
@@ -36,6 +40,45 @@ def history(history: Any, path: Path = None) -> Figure:
     figure = _figure(4.6 * len(names) + 0.4, 3.6)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         _draw.curve(axes, curves, name)
+    return _saved(figure, path)
+
+
+def rate_search(search: RateSearch, path: Path = None) -> Figure:
+    """The losses that `find_learning_rate` saw over its learning rates, and its suggestion."""
+    figure = _figure(5.4, 3.8)
+    _draw.rate_search(figure.subplots(), search)
+    return _saved(figure, path)
+
+
+def loss_landscape(
+    model: Model,
+    x: object,
+    y: object,
+    direction: Mapping[str, ArrayLike] | None = None,
+    span: float = 1.0,
+    points: int = 61,
+    seed: int = 0,
+    visited: ArrayLike = (),
+    path: Path = None,
+) -> Figure:
+    """The loss of the data over the distance from a model's parameters along a line through them,
+    with the slope there and the lowest point on the line.
+
+    direction: parameters' names and the steps that a distance of 1 stands for, such as
+    ``model.gradients(x, y)``; parameters that it leaves out stay. Without it a random one, drawn
+    from `seed`, in which every unit's weights change by a vector as long as they are (Li et al.,
+    NeurIPS 2018).
+    span: distances run from -span to span. visited: distances of points to mark in their order,
+    such as the steps of a descent. The model is left as it was.
+    """
+    from pybp import landscape
+
+    places = np.asarray(visited, float)
+    if not (np.abs(places) <= span).all():
+        raise ValueError(f"loss_landscape: visited must lie between -span and span, {span:g}")
+    line = landscape.along(model, x, y, direction, span, points, seed)
+    figure = _figure(5.4, 3.8)
+    _draw.landscape(figure.subplots(), line, places)
     return _saved(figure, path)
 
 
@@ -163,6 +206,9 @@ def _beside_curves(figure: Any, curves: _draw.Curves, widths: Sequence[float]) -
 
 def _curves(history: Any) -> dict[str, list[float]]:
     curves = dict(history if isinstance(history, Mapping) else history.history)
+    rates = getattr(history, "learning_rate", [])
+    if len(set(rates)) > 1:
+        curves[_draw.LEARNING_RATE] = rates
     if not curves.get("loss"):
         raise ValueError("history: no finished epoch to plot: train for at least one epoch")
     return curves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ def fit(
     watchers = _watchers(callbacks)
     with model._exclusive("fit"):
         sources = model._pair(x, y)
+        _warn_of_zeros(model)
         validation = _validation(model, validation_data)
         if validation_split:
             sources, validation = _split(sources, validation_split, validation)
@@ -72,6 +74,25 @@ def train_on_batch(model: Model, x: object, y: object) -> dict[str, float]:
         trainer.train(1)
         model.progress.epoch = epoch  # a single step is no epoch
     return {name: values[0] for name, values in trainer.history.history.items()}
+
+
+def _warn_of_zeros(model: Model) -> None:
+    """A hidden layer whose weights are all zero: its units are alike, and what reaches the layers
+    before it is zero."""
+    store = model._store
+    assert store is not None
+    if model.progress.step:
+        return
+    weights = [p for p in store.parameters.values() if len(p.shape) > 1]
+    for p in weights[:-1]:
+        if p.shape[0] > 1 and not store.view(p.name).any():
+            warnings.warn(
+                f"layer {p.name.rsplit('.', 1)[0]!r} starts with all weights zero: its units all "
+                "compute the same and may never learn to differ; draw the weights, for instance "
+                "with weight_init='glorot' or, for relu, 'he'",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def _watchers(callbacks: object) -> Watchers | None:
@@ -186,20 +207,7 @@ class _Trainer:
         model, at = self.model, self.model.progress
         settings = cursor.rate_settings(model)
         steps = at.step + np.arange(epochs * self.batches - at.row // self.batch)
-        run = Run(
-            self.sources,
-            self.rows,
-            self.batch,
-            epochs,
-            self.shuffle,
-            model._seed,
-            cursor.rates(model, steps),
-            1 + len(model._metrics),
-            at.epoch,
-            at.step,
-            at.row,
-            tuple(at.sums),
-        )
+        run = self.run(epochs, cursor.rates(model, steps))
         started = at.epoch, self.history.epochs
         seconds = 0.0 if self.watchers and self.watchers.batches else SLICE_SECONDS  # 0: one step
         done = False
@@ -219,6 +227,24 @@ class _Trainer:
         finally:  # also when Ctrl-C comes in between: the cursor must tell where the model stands
             self._record(run, *started)
         self._check_parameters(run)
+
+    def run(self, epochs: int, rates: np.ndarray) -> Run:
+        """A native run of so many epochs from where the model stands."""
+        model, at = self.model, self.model.progress
+        return Run(
+            self.sources,
+            self.rows,
+            self.batch,
+            epochs,
+            self.shuffle,
+            model._seed,
+            rates,
+            1 + len(model._metrics),
+            at.epoch,
+            at.step,
+            at.row,
+            tuple(at.sums),
+        )
 
     def _tell(self) -> None:
         """The callbacks that a step, or a slice of time, is over."""
