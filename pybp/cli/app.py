@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import pybp as bp
-from pybp.cli import screen
+from pybp.cli import options, screen
 
 app = typer.Typer(
     cls=screen.Group,
@@ -17,15 +17,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train neural networks on the CPU, ask them, and look at them.",
 )
-
-HeaderOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--header/--no-header",
-        help="Whether line 1 of a CSV file holds names; found out when left out.",
-        show_default=False,
-    ),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -48,54 +39,31 @@ def _main(
 @app.command()
 @screen.command
 def train(
-    data: Annotated[str, typer.Option(help="digits, mnist, or a CSV file.")] = "digits",
-    target: Annotated[
-        str | None,
-        typer.Option(help="Column of the CSV file to learn: name or number, -1 is the last."),
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of MNIST's four files.", show_default=False)
-    ] = None,
-    drop: Annotated[
-        str, typer.Option(help="Columns of the CSV file to leave out, comma-separated.")
-    ] = "",
-    task: Annotated[
-        str | None,
-        typer.Option(help="classification or regression; found out when left out."),
-    ] = None,
-    header: HeaderOption = None,
-    hidden: Annotated[
-        str | None,
-        typer.Option(
-            help='Sizes of the hidden layers, such as "128,64"; "none" for no such layer.'
-        ),
-    ] = None,
-    activation: Annotated[str, typer.Option(help="Of the hidden layers.")] = "relu",
-    dropout: Annotated[
-        float | None, typer.Option(help="After each hidden layer: share of values, 0 to 1.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    optimizer: Annotated[str, typer.Option(help="adam, sgd, momentum or nesterov.")] = "adam",
-    learning_rate: Annotated[float | None, typer.Option(help="At its highest.")] = None,
-    schedule: Annotated[
-        str, typer.Option(help="Of the learning rate: cosine, constant or onecycle.")
-    ] = "cosine",
-    loss: Annotated[
-        str | None,
-        typer.Option(help="cross_entropy for classes and mse for values when left out."),
-    ] = None,
-    validation_fraction: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Of the rows to train on, held out to watch.")
-    ] = 0.1,
-    test_fraction: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Of a CSV file, held out for the end.")
-    ] = 0.2,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    threads: Annotated[int | None, typer.Option(min=1)] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    out: Annotated[Path, typer.Option(help="Folder of the model and the picture.")] = Path(),
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.")] = False,
+    data: options.Data = "digits",
+    target: options.Target = None,
+    data_root: options.DataRoot = None,
+    drop: options.Drop = "",
+    task: options.Task = None,
+    header: options.Header = None,
+    hidden: options.Hidden = None,
+    activation: options.Activation = "relu",
+    dropout: options.Dropout = None,
+    epochs: options.Epochs = None,
+    patience: options.Patience = None,
+    time_limit: options.TimeLimit = None,
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = "adam",
+    learning_rate: options.LearningRate = None,
+    schedule: options.Schedule = "cosine",
+    loss: options.Loss = None,
+    validation_fraction: options.ValidationFraction = 0.1,
+    test_fraction: options.TestFraction = 0.2,
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    dtype: options.Dtype = "float32",
+    out: options.Out = Path(),
+    log: options.Log = None,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a network, say how good it is, and save it with a picture.
 
@@ -104,17 +72,15 @@ def train(
     from pybp.cli import train
     from pybp.cli.problem import Source
 
-    if task not in (None, "classification", "regression"):
-        raise screen.Usage(f"{task!r} is neither classification nor regression", "--task")
-    dropped = tuple(name.strip() for name in drop.split(",") if name.strip())
-    source = Source(
-        data, data_root, target, task, dropped, header, validation_fraction, test_fraction, seed
-    )
+    fractions = validation_fraction, test_fraction
+    source = Source(data, data_root, target, _task(task), _names(drop), header, *fractions, seed)
     given = {
         "hidden": _sizes(hidden),
         "activation": activation,
         "dropout": dropout,
         "epochs": epochs,
+        "patience": patience,
+        "time_limit": time_limit,
         "batch_size": batch_size,
         "optimizer": optimizer,
         "learning_rate": learning_rate,
@@ -123,9 +89,21 @@ def train(
         "seed": seed,
         "dtype": dtype,
         "out": out,
+        "log": log,
         "quiet": quiet,
     }
     train.run(source, given, threads)
+
+
+def _task(name: str | None) -> str | None:
+    if name not in (None, "classification", "regression"):
+        raise screen.Usage(f"{name!r} is neither classification nor regression", "--task")
+    return name
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """ "a, b" as ("a", "b")."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _sizes(text: str | None) -> tuple[int, ...] | None:
@@ -152,7 +130,7 @@ def predict(
         Path | None,
         typer.Option(help="Where to write: CSV, or raw outputs as .npy.", show_default="screen"),
     ] = None,
-    header: HeaderOption = None,
+    header: options.Header = None,
 ) -> None:
     """Ask a model: its answer to every row of a file."""
     from pybp.cli import predict

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import typer
 from numpy.typing import NDArray
 
 import pybp as bp
+from pybp.callbacks import Callback, CSVLogger, EarlyStopping, JSONLogger, TimeLimit
 from pybp.cli import screen
 from pybp.cli.answers import Scores, classes, scores
 from pybp.cli.problem import Part, Problem, Source, Standardisation, load
@@ -48,6 +48,8 @@ class Settings:
     activation: str
     dropout: float
     epochs: int
+    patience: int | None
+    time_limit: float | None
     batch_size: int
     optimizer: str
     learning_rate: float
@@ -56,6 +58,7 @@ class Settings:
     seed: int
     dtype: str
     out: Path
+    log: Path | None
     quiet: bool
 
     @classmethod
@@ -67,6 +70,9 @@ class Settings:
             # Made for the network that suits; one of the user's own is left as it is.
             "dropout": suited.dropout if given["hidden"] is None else 0.0,
             "epochs": suited.epochs,
+            "patience": None,
+            "time_limit": None,
+            "log": None,
             "batch_size": suited.batch_size,
             "learning_rate": _RATES.get(given["optimizer"], 0.01),
             "loss": "mse" if problem.class_names is None else "cross_entropy",
@@ -83,16 +89,19 @@ def run(source: Source, given: dict[str, Any], threads: int | None) -> None:
     settings = Settings.of(problem, given)
     with _usage():
         model = _network(problem, settings)
+        callbacks = _callbacks(problem, settings)
     model.metadata.update(problem.metadata())
     paths = _paths(problem, settings)
     job = _Job(problem, settings, model)
     try:
-        history = job.fit()
+        history = job.fit(callbacks)
     except KeyboardInterrupt:
         raise _interrupted(job, paths[0]) from None
     job.finish()
     model.save(paths[0])
     kept = [("model", str(paths[0]))]
+    if settings.log is not None:
+        kept.append(("log", str(settings.log)))
     try:
         results = job.results()
         if _draw(job, history, results[-1][1], paths[1]):
@@ -144,6 +153,23 @@ def _network(problem: Problem, settings: Settings) -> bp.Sequential:
     return model
 
 
+def _callbacks(problem: Problem, settings: Settings) -> list[Callback]:
+    """What watches the training."""
+    found: list[Callback] = []
+    if settings.patience is not None:
+        if problem.validation is None:
+            raise screen.Usage("needs rows to watch: --validation-fraction above 0", "--patience")
+        found.append(EarlyStopping("val_loss", settings.patience))
+    if settings.time_limit is not None:
+        found.append(TimeLimit(settings.time_limit))
+    if settings.log is not None:
+        kinds = {".csv": CSVLogger, ".jsonl": JSONLogger}
+        if settings.log.suffix not in kinds:
+            raise screen.Usage(f"{settings.log} ends neither in .csv nor in .jsonl", "--log")
+        found.append(kinds[settings.log.suffix](settings.log))
+    return found
+
+
 def _outputs(problem: Problem, loss: str) -> tuple[int, str | None]:
     """Units and activation of the last layer."""
     if problem.class_names is None:
@@ -177,7 +203,7 @@ class _Job:
 
     def __init__(self, problem: Problem, settings: Settings, model: bp.Sequential) -> None:
         self.problem, self.settings, self.model = problem, settings, model
-        self.seconds = 0.0
+        self.trained = ""
         self._columns: Standardisation | None = None
         self._target: Standardisation | None = None
         if problem.table is not None:
@@ -185,21 +211,24 @@ class _Job:
             if problem.class_names is None:
                 self._target = Standardisation.of(problem.train.y[:, None])
 
-    def fit(self) -> Any:
+    def fit(self, callbacks: list[Callback]) -> Any:
         """Train."""
         problem, settings = self.problem, self.settings
         validation = problem.validation
         x, y = self._prepared(problem.train)
-        start = time.perf_counter()
         history = self.model.fit(
             x,
             y,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             validation_data=None if validation is None else self._prepared(validation),
+            callbacks=callbacks,
             verbose=0 if settings.quiet else 1,
         )
-        self.seconds = time.perf_counter() - start
+        speed = history.epochs * len(y) / max(history.seconds, 1e-9)
+        self.trained = f"{history.epochs} epochs in {history.seconds:.3g} s, {speed:,.0f} samples/s"
+        if settings.patience is not None:
+            self.trained += f"; the best model is that after {self.model.progress.epoch} epochs"
         return history
 
     def _prepared(self, part: Part) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -261,11 +290,14 @@ def _interrupted(job: _Job, path: Path) -> typer.Exit:
 
 def _draw(job: _Job, history: Any, found: Scores, path: Path) -> bool:
     """The picture; False, with a remark, where matplotlib is missing."""
+    if not history.epochs:
+        screen.remark("No picture: the time was over before the first epoch was.")
+        return False
     problem = job.problem
     part_name, part = list(problem.parts)[-1]
     rows = f"{len(part.y):,} {part_name} {'rows' if problem.table else 'images'}"
     subtitle = f"{describe(job.model)}, {count_parameters(job.model):,} parameters, "
-    subtitle += f"{job.model.metadata['epochs']} epochs in {job.seconds:.3g} s"
+    subtitle += f"{job.model.metadata['epochs']} epochs in {history.seconds:.3g} s"
     with screen.working("drawing", job.settings.quiet):
         try:
             if problem.class_names is None:
@@ -321,8 +353,6 @@ def count_parameters(model: Any) -> int:
 
 def _show(job: _Job, results: list[tuple[str, Scores]], kept: list[tuple[str, str]]) -> None:
     problem, settings = job.problem, job.settings
-    epochs = int(job.model.metadata["epochs"])
-    speed = epochs * len(problem.train.y) / max(job.seconds, 1e-9)
     console = screen.out()
     console.print(
         screen.facts(
@@ -335,7 +365,7 @@ def _show(job: _Job, results: list[tuple[str, Scores]], kept: list[tuple[str, st
                     f"{settings.optimizer}, batches of {settings.batch_size}, "
                     f"{bp.get_num_threads()} threads, seed {settings.seed}",
                 ),
-                ("training", f"{epochs} epochs in {job.seconds:.3g} s, {speed:,.0f} samples/s"),
+                ("training", job.trained),
             ]
         )
     )

@@ -1,5 +1,6 @@
 """`pybp train`: learns, says how well, and saves what it says."""
 
+import csv
 import json
 import os
 import re
@@ -183,6 +184,43 @@ def test_four_rows_are_enough(run):
     Path("xor.csv").write_text("0,0,0\n0,1,1\n1,0,1\n1,1,0\n")
     out = run("train", "--data", "xor.csv", "--target", "3", "--activation", "tanh").stdout
     assert re.search(r"training +4 .* 100.00 %", out)
+
+
+def test_patience_stops_early_and_keeps_the_best(run):
+    two_clouds(Path("clouds.csv"))
+    result = run(
+        "train", "--data", "clouds.csv", "--target", "where", "--epochs", 5000, "--patience", 3,
+        "--log", "log.csv", "--validation-fraction", "0.3",
+    )  # fmt: skip
+    losses = [row["val_loss"] for row in read_log("log.csv")]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + 3 < 5000
+    assert f"{len(losses)} epochs in" in result.stdout
+    assert f"that after {best} epochs" in " ".join(result.stdout.split())
+    assert bp.load("pybp-clouds.safetensors").metadata["epochs"] == str(best)
+    assert re.search(r"^log +log.csv", result.stdout, re.MULTILINE)
+
+
+def read_log(path):
+    with open(path, newline="") as lines:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+
+
+def test_a_time_limit(run):
+    two_clouds(Path("clouds.csv"))
+    arguments = ("train", "--data", "clouds.csv", "--target", "where", "--hidden", 8)
+    run(*arguments, "--epochs", 10**8, "--time-limit", 0.3, "--log", "log.jsonl")
+    records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
+    assert 0.2 < records[-1]["seconds"] < 30
+    assert Path("pybp-clouds.png").is_file()
+
+
+def test_a_time_that_ends_before_the_first_epoch_leaves_a_model(run, data_root):
+    mnist = ("--data", "mnist", "--data-root", data_root / "mnist", "--hidden", 512)
+    result = run("train", *mnist, "--time-limit", 0.001)
+    assert "No picture" in result.stderr
+    assert "0 epochs in" in result.stdout
+    assert bp.load("pybp-mnist.safetensors").progress.row > 0
 
 
 def test_quiet_is_quiet(run):
