@@ -100,6 +100,11 @@ class Run:
         sums: tuple[float, ...] = ...,
     ) -> None: ...
 
+class Shortcut:
+    retired: bool
+    def __init__(self, plan: Plan, shape: Shape, size: int, limit: float, flops: int) -> None: ...
+    def __call__(self, x: object) -> Array | None: ...
+
 class Predictor:
     out: Array
     def __init__(
@@ -109,6 +114,7 @@ class Predictor:
         shape: Shape,
         size: int,
         limit: float,
+        flops: int,
         slow: Callable[[Predictor, object], Array],
     ) -> None: ...
     def __call__(self, x: object) -> Array: ...

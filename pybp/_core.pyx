@@ -286,6 +286,7 @@ cdef dict DTYPE_CODES = {
 
 
 cdef int64_t BLOCK_VALUES = 1 << 24
+cdef int64_t FLOPS_UNDER_GIL = 20000  # half a microsecond: letting others run would take as long
 
 
 cdef class Source:
@@ -617,6 +618,73 @@ cdef class Run:
         return ("instr", self.c.bad_instr) if self.c.bad_instr >= 0 else None
 
 
+cdef void describe(pb_source *s, bint single, int64_t rows, int64_t cols, void *data) noexcept:
+    """Rows of float32 (or of float64) without gaps."""
+    s.data = data
+    s.dtype = PB_F32 if single else PB_F64
+    s.rows, s.cols = rows, cols
+    s.col_stride = 4 if single else 8
+    s.row_stride = s.col_stride * cols
+
+
+@cython.final
+cdef class Shortcut:
+    """`predict` for what needs no preparation, a few rows of the model's own dtype and layout: at
+    one row, the long way through Python takes longer than a small net."""
+
+    cdef Plan plan
+    cdef int64_t size, out_size
+    cdef int out_ndim, type
+    cdef cnp.npy_intp out_shape[8]
+    cdef bint single
+    cdef double limit
+    cdef int64_t flops
+
+    def __cinit__(self, Plan plan, tuple shape, int64_t size, double limit, int64_t flops):
+        self.plan, self.size, self.limit, self.flops = plan, size, limit, flops
+        self.out_ndim, self.out_size = 1 + len(shape), 1
+        for i, n in enumerate(shape):
+            self.out_shape[1 + i] = n
+            self.out_size *= n
+        self.single = plan.dtype == np.float32
+        self.type = cnp.NPY_FLOAT32 if self.single else cnp.NPY_FLOAT64
+
+    def __call__(self, x):
+        """The prediction of `x`, or None when it must go the long way."""
+        cdef cnp.ndarray array, out
+        cdef cnp.npy_intp shape[8]
+        cdef pb_source source, result
+        cdef pb_status status
+        cdef int64_t n, col
+        if self.plan.retired or type(x) is not np.ndarray:
+            return None
+        array = <cnp.ndarray> x
+        if (cnp.PyArray_TYPE(array) != self.type or not cnp.PyArray_ISCARRAY_RO(array) or
+                cnp.PyArray_NDIM(array) < 2):
+            return None
+        n = cnp.PyArray_DIM(array, 0)
+        if not 1 <= n <= self.plan.c.capacity or cnp.PyArray_SIZE(array) != n * self.size:
+            return None
+        describe(&source, self.single, n, self.size, cnp.PyArray_DATA(array))
+        if pb_check_finite(&source, self.limit, &col) >= 0:
+            return None
+        memcpy(shape, self.out_shape, sizeof(shape))
+        shape[0] = n
+        out = cnp.PyArray_SimpleNew(self.out_ndim, shape, self.type)
+        describe(&result, self.single, n, self.out_size, cnp.PyArray_DATA(out))
+        if n * self.flops < FLOPS_UNDER_GIL:
+            status = pb_map(self.plan.c, &source, n, cnp.PyArray_DATA(out), NULL)
+        else:
+            with nogil:
+                status = pb_map(self.plan.c, &source, n, <void *> result.data, NULL)
+        self.plan.check(status)
+        return out if pb_check_finite(&result, DBL_MAX, &col) < 0 else None
+
+    @property
+    def retired(self):
+        return self.plan.retired
+
+
 @cython.no_gc_clear  # __dealloc__ needs the plan
 cdef class Predictor:
     """A forward plan bound to a workspace and to an output array, both reused: the way from an
@@ -630,10 +698,13 @@ cdef class Predictor:
     cdef int64_t batch, size
     cdef int type
     cdef double limit
+    cdef bint brief
     cdef object slow
 
-    def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, double limit, slow):
+    def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, double limit,
+                  int64_t flops, slow):
         self.plan, self.batch, self.size, self.limit, self.slow = plan, batch, size, limit, slow
+        self.brief = batch * flops < FLOPS_UNDER_GIL
         self.out = np.zeros((batch, *shape), plan.dtype)
         self.type = self.out.dtype.num
         self.work = pb_workspace_new(plan.c)
@@ -641,24 +712,20 @@ cdef class Predictor:
             raise MemoryError("not enough memory for the predictor")
         if batch > plan.c.capacity:
             raise ValueError("the plan is too small")
-        self.describe(&self.source, size)
-        self.describe(&self.result, self.out.size // batch)
-        self.result.data = cnp.PyArray_DATA(self.out)
+        single = self.type == cnp.NPY_FLOAT32
+        describe(&self.source, single, batch, size, NULL)
+        describe(&self.result, single, batch, self.out.size // batch, cnp.PyArray_DATA(self.out))
 
     def __dealloc__(self):
         if self.work != NULL:
             pb_workspace_release(self.plan.c, self.work)
 
-    cdef void describe(self, pb_source *s, int64_t cols):
-        s.dtype = PB_F32 if self.type == cnp.NPY_FLOAT32 else PB_F64
-        s.rows, s.cols = self.batch, cols
-        s.col_stride = self.out.itemsize
-        s.row_stride = s.col_stride * cols
-
     def __call__(self, x):
         """The prediction of `x`, (batch_size, ...): an array that the next call overwrites."""
         cdef cnp.ndarray array
         cdef int64_t col
+        cdef pb_status status
+        cdef void *out = cnp.PyArray_DATA(self.out)
         if self.plan.retired or type(x) is not np.ndarray:
             return self.slow(self, x)
         array = <cnp.ndarray> x
@@ -670,8 +737,12 @@ cdef class Predictor:
         self.source.data = cnp.PyArray_DATA(array)
         if pb_check_finite(&self.source, self.limit, &col) >= 0:
             return self.slow(self, x)
-        self.plan.check(pb_forward(self.plan.c, self.work, &self.source, self.batch,
-                                   cnp.PyArray_DATA(self.out)))
+        if self.brief:
+            status = pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
+        else:
+            with nogil:
+                status = pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
+        self.plan.check(status)
         if pb_check_finite(&self.result, DBL_MAX, &col) >= 0:
             return self.slow(self, x)
         return self.out

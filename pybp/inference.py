@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pybp import data
-from pybp._core import Predictor, Source
+from pybp._core import Predictor, Shortcut, Source
 from pybp.errors import DivergenceError
 from pybp.lower import Lowered, Request, capacity_for, lower
 
@@ -24,7 +24,7 @@ SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
 
 
 def predict(model: Model, x: object) -> np.ndarray:
-    """See `Model.predict`."""
+    """See `Model.predict`: the way for all arrays, at whose end stands the shortcut for the next."""
     array = model._inputs(x)
     model._source(array)
     out = np.empty((len(array), *model._output.shape), model.dtype)
@@ -33,7 +33,16 @@ def predict(model: Model, x: object) -> np.ndarray:
     if not np.isfinite(out).all():
         finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
         raise _overflow(model, array, int(finite.argmin()))
+    if model._shortcut is None or model._shortcut.retired:
+        model._shortcut = Shortcut(lowered.plan, model._output.shape, *_reading(model, lowered))
     return out
+
+
+def _reading(model: Model, lowered: Lowered) -> tuple[int, float, int]:
+    """Of a row: its values, how large they may be, and the arithmetic that it takes."""
+    feed = model._input
+    limit = data.largest(model.dtype, feed.attrs["scale"])
+    return math.prod(feed.shape), limit, sum(node.flops for node in lowered.order)
 
 
 def _map(
@@ -91,10 +100,8 @@ def predictor(model: Model, batch_size: int) -> Predictor:
         bound.out[...] = predict(model, array)
         return bound.out
 
-    feed = model._input
-    limit = data.largest(model.dtype, feed.attrs["scale"])
-    size = math.prod(feed.shape)
-    return Predictor(lowered.plan, batch_size, model._output.shape, size, limit, slow)
+    reading = _reading(model, lowered)
+    return Predictor(lowered.plan, batch_size, model._output.shape, *reading, slow)
 
 
 def evaluate(model: Model, inputs: Source, targets: Source) -> dict[str, float]:
