@@ -57,4 +57,5 @@ def _predictions(results: Sequence[Node]) -> list[Node]:
 
 def _fits(node: Node) -> bool:
     tiny = len(node.shape) == 1 and node.shape[0] <= MOST_UNITS
-    return tiny and (node.op in REPLACED or "elementwise" in node.flags)
+    known = node.op in REPLACED or "elementwise" in node.flags
+    return tiny and known and not node.running
