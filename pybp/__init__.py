@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pybp.io import load
 
 # Imported when first named: what only some users need must not cost the others time.
-_LAZY_MODULES = {"callbacks", "datasets", "plots", "testing"}
+_LAZY_MODULES = {"callbacks", "datasets", "plots", "regularizers", "testing"}
 _LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "load",
     "optim",
     "plots",
+    "regularizers",
     "schedules",
     "set_num_threads",
     "show_config",

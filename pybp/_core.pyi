@@ -42,7 +42,7 @@ class Plan:
         self,
         bits: int,
         capacity: int,
-        tensors: list[tuple[str, Shape, bool, int, bool]],
+        tensors: list[tuple[str, Shape, bool, int, bool, int]],
         instrs: list[dict[str, Any]],
         nforward: int,
         act_bytes: int,
@@ -55,6 +55,10 @@ class Plan:
         source_tensor: int = ...,
         sources: int = ...,
         running: Array | None = ...,
+        groups: list[tuple[float, float, float, float, float, float]] | None = ...,
+        bounds: tuple[float, float] = ...,
+        accumulates: bool = ...,
+        average: Array | None = ...,
     ) -> None: ...
     def once(
         self,
@@ -83,6 +87,8 @@ class Run:
     row: int
     step: int
     sums: list[float]
+    last_loss: float
+    averaged: int
     culprit: tuple[str, int] | None
     def __init__(
         self,
@@ -98,6 +104,9 @@ class Run:
         step: int = ...,
         row: int = ...,
         sums: tuple[float, ...] = ...,
+        piece: int = ...,
+        last_loss: float = ...,
+        average: Array | None = ...,
     ) -> None: ...
 
 class Shortcut:

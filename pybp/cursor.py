@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp.checks import real, whole
+from pybp.checks import boolean, real, whole
 from pybp.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class Cursor:
     numbers follow them. After an interruption, `row` rows of the current epoch are done, `sums` are
     their results, and `plan` says what the epoch was: (rows, batch size, shuffled).
 
+    `last_loss` is the loss per row of the last step, `averaged` counts the parameters that went
+    into their average, and `swapped` says that the model now holds the average in their place.
+
     The learning rate of step t is `rate_factor` times what the schedule says about step
     t - `schedule_origin`.
     """
@@ -34,11 +37,18 @@ class Cursor:
     plan: list[int] = field(default_factory=list)
     rate_factor: float = 1.0
     schedule_origin: int = 0
+    last_loss: float = 0.0
+    averaged: int = 0
+    swapped: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("step", "epoch", "row", "schedule_origin"):
+        for name in ("step", "epoch", "row", "schedule_origin", "averaged"):
             whole(getattr(self, name), f"cursor: {name}", 0)
+        real(self.last_loss, "cursor: last_loss")
+        boolean(self.swapped, "cursor: swapped")
         real(self.rate_factor, "cursor: rate_factor", 0, open_low=True)
+        if self.averaged > self.step or (self.swapped and not self.averaged):
+            raise ValueError("cursor: more was averaged than there were steps, or nothing")
         if self.schedule_origin > self.step:
             raise ValueError("cursor: the schedule cannot begin after the step")
         if not all(isinstance(value, float) for value in self.sums):

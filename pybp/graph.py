@@ -22,8 +22,9 @@ ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]}
 class Parameter:
     """A trainable array: its name in the model, its shape, how it is drawn and how it trains.
 
-    The gradient of l1 sum |w| + l2/2 sum w^2 is added to the loss's; the learning rate is multiplied
-    by `learning_rate_factor`; after an update every row's norm is at most `max_norm`, 0 for no limit.
+    The gradient of l1 sum |w| + l2/2 sum w^2 is added to the loss's; the learning rate is
+    multiplied by `learning_rate_factor`; after an update the norm of every row is at most
+    `max_norm`, 0 for no limit.
     """
 
     name: str

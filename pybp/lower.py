@@ -23,7 +23,7 @@ from pybp.errors import NotAdaptedError
 from pybp.graph import OPS, Node, Running, topological
 from pybp.rewrite import rewrite
 from pybp.store import ALIGN, ParameterStore
-from pybp.updates import Rules, Update
+from pybp.updates import NO_RULES, Rules, Update
 
 DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
 
@@ -90,8 +90,8 @@ class Request:
     `results` are the nodes whose rows are summed, the loss first; `output` the node that inference
     returns; `keep` keeps every tensor to the end, for looking at them; `wrt` are nodes without
     parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
-    optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to that
-    vector, which the run zeroes at each step, and `update` says whether the step goes on from there.
+    optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to
+    that vector, which the run zeroes at each step; without `update` a step ends there.
     """
 
     capacity: int
@@ -104,7 +104,7 @@ class Request:
     optimizer: tuple[str, dict] | None = None
     state: tuple[np.ndarray, ...] = ()
     gradient: np.ndarray | None = None
-    rules: Rules = Rules()
+    rules: Rules = NO_RULES
     average: np.ndarray | None = None
     fuse_update: bool = True
     accumulate: bool = False

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from pybp import _core, cursor, data, inference, losses, metrics, optim, summary, training
+from pybp import (
+    _core,
+    cursor,
+    data,
+    inference,
+    losses,
+    metrics,
+    optim,
+    parameters,
+    summary,
+    training,
+)
 from pybp.checks import whole
 from pybp.described import to_data
 from pybp.errors import NotCompiledError, unknown
@@ -88,7 +99,7 @@ class Model:
 
         Parameters
         ----------
-        optimizer : a `pybp.optim` object, "sgd" or "adam"
+        optimizer : a `pybp.optim` object, or its name in lower case: "sgd", "adam", ...
         loss : "half_sse", "sse", "mse", "cross_entropy" or "binary_cross_entropy"
         metrics : of "accuracy", "mse", "mae"
         dtype : "float32" or "float64"
@@ -120,11 +131,11 @@ class Model:
         store = self._store
         if store is None or store.dtype != dtype:
             store = self._new_store(dtype, seed)
-        states = _core.optimizers()[optimizer.kernel()[0]]["states"]
         for lowered in self._plans.values():
             lowered.plan.retired = store is not self._store
         self._plans = {}
-        store.state = tuple(store.new_vector() for _ in range(states))
+        store.state = tuple(store.new_vector() for _ in range(optimizer.state_vectors()))
+        store.average = store.new_vector() if optimizer.average else None
         self._store, self._optimizer, self._loss = store, optimizer, loss
         self._metrics, self._seed = measures, seed
         self.progress = cursor.Cursor()
@@ -152,7 +163,7 @@ class Model:
         with self._exclusive("initialize"):
             store.draw(seed)
             store.reset_running()
-            for vector in store.state:
+            for vector in store.vectors().values():
                 vector[:] = 0
             self._seed = seed
             self.progress = cursor.Cursor()
@@ -312,6 +323,33 @@ class Model:
         self._require("learning_rate")
         cursor.set_learning_rate(self, value)
 
+    def freeze(self, *names: str) -> None:
+        """Keep the parameters of layers, by name, as they are: no gradients, no updates, and
+        nothing is computed backward where nothing trains below.
+
+        The optimiser's state stays for `unfreeze`. Both are saved with the model, and may be called
+        between two `fit`s or by a callback at the end of an epoch.
+        """
+        parameters.freeze(self, names, trainable=False)
+
+    def unfreeze(self, *names: str) -> None:
+        """Let the parameters of layers, by name, train again."""
+        parameters.freeze(self, names, trainable=True)
+
+    def use_averaged_parameters(self, use: bool = True) -> None:
+        """Put the parameters' average, of an optimiser with `average=...`, in their place; with
+        False, take it out again. Both are kept and saved.
+
+            model.compile(optimizer=bp.optim.Adam(average=bp.optim.EMA(0.999)), ...)
+            model.fit(x, y, epochs=10)
+            model.use_averaged_parameters()         # evaluate, predict, save
+            model.use_averaged_parameters(False)    # train on
+
+        Training is refused in between. BatchNorm's running statistics belong to the parameters of
+        the training and are not averaged.
+        """
+        parameters.use_average(self, use)
+
     # -- ask --------------------------------------------------------------------------------------
 
     def predict(self, x: object) -> np.ndarray:
@@ -406,12 +444,12 @@ class Model:
             io.save(self, path)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """All arrays that make up the model: parameters, running state, and the optimiser's state
-        as "name@state0"."""
+        """All arrays that make up the model: parameters, running state, the optimiser's state as
+        "name@state0" and the averaged parameters as "name@average"."""
         store = self._require("tensors")
         found = {name: store.view(name) for name in store.parameters} | store.buffers
-        for k, vector in enumerate(store.state):
-            found |= {f"{name}@state{k}": store.view(name, vector) for name in store.parameters}
+        for suffix, vector in store.vectors().items():
+            found |= {name + suffix: store.view(name, vector) for name in store.parameters}
         return found
 
     def state(self) -> dict[str, Any]:
@@ -424,14 +462,17 @@ class Model:
             "metrics": list(self._metrics),
             "dtype": store.dtype.name,
             "seed": self._seed,
+            "frozen": parameters.frozen(self),
             "cursor": self.progress.state(),
         }
 
     def restore(self, state: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         """Become what `state` and `tensors` describe; checked before anything changes."""
         optimizer = optim.get(state["optimizer"])
-        states = _core.optimizers()[optimizer.kernel()[0]]["states"]
-        self._check_tensors(tensors, state["dtype"], states)
+        parameters.check_tensors(self, tensors, state["dtype"], optimizer)
+        at = cursor.Cursor(**state["cursor"])
+        if at.averaged and not optimizer.average:
+            raise ValueError("cursor: the optimizer keeps no average")
         self.compile(
             optimizer,
             state["loss"],
@@ -439,29 +480,7 @@ class Model:
             state["dtype"],
             state["seed"],
         )
-        self.progress = cursor.Cursor(**state["cursor"])
+        parameters.set_frozen(self, state["frozen"])
+        self.progress = at
         for name, view in self.tensors().items():
             view[...] = tensors[name]
-
-    def _check_tensors(self, found: dict[str, np.ndarray], dtype: str, states: int) -> None:
-        """Are these the tensors of this model? Asked before any memory is taken for them."""
-        nodes = topological([self._output])
-        suffixes = ["", *(f"@state{k}" for k in range(states))]
-        wanted = {
-            p.name + suffix: (p.shape, dtype)
-            for node in nodes
-            for p in node.parameters
-            for suffix in suffixes
-        }
-        wanted |= {r.name: (r.shape, "float64") for node in nodes for r in node.running}
-        if wanted.keys() != found.keys():
-            odd = ", ".join(sorted(wanted.keys() ^ found.keys()))
-            raise ValueError(f"tensors that are missing, or do not belong to it: {odd}")
-        for name, tensor in found.items():
-            if (tensor.shape, tensor.dtype.name) != wanted[name]:
-                shape, kind = wanted[name]
-                raise ValueError(
-                    f"tensor {name} is {tensor.dtype} {tensor.shape} instead of {kind} {shape}"
-                )
-            if not np.isfinite(tensor).all():
-                raise ValueError(f"tensor {name} holds NaN or infinite values")

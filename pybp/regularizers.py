@@ -3,7 +3,8 @@
     bp.Dense(64, activation="relu", weight_regularizer=bp.regularizers.L2(1e-4))
 
 A penalty adds its gradient to the loss's at every step, and its value to what `LBFGS` and
-`ConjugateGradient` minimise. The losses that `fit` and `evaluate` report are those of the data alone.
+`ConjugateGradient` minimise. The losses that `fit` and `evaluate` report are those of the data
+alone.
 """
 
 from __future__ import annotations
@@ -67,6 +68,5 @@ def get(given: object, what: str) -> Regularizer | None:
     if isinstance(given, dict):
         return from_data(KINDS, given, "regularizer")
     raise TypeError(
-        f"{what} must be a pybp.regularizers object such as bp.regularizers.L2(1e-4), "
-        f"got {given!r}"
+        f"{what} must be a pybp.regularizers object such as bp.regularizers.L2(1e-4), got {given!r}"
     )

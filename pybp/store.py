@@ -55,6 +55,7 @@ class ParameterStore:
                 f"{largest.name} {largest.shape}: use smaller layers"
             ) from None
         self.state: tuple[np.ndarray, ...] = ()
+        self.average: np.ndarray | None = None
         self.running = aligned_zeros(running_size, np.dtype(np.float64))
         #: The running state by name, as views.
         self.buffers = {
@@ -94,6 +95,11 @@ class ParameterStore:
     def new_vector(self) -> np.ndarray:
         """A zero vector with this layout."""
         return aligned_zeros(self.vector.size, self.dtype)
+
+    def vectors(self) -> dict[str, np.ndarray]:
+        """The vectors beside that of the parameters, by what is put behind a parameter's name."""
+        found = {f"@state{k}": vector for k, vector in enumerate(self.state)}
+        return found if self.average is None else {**found, "@average": self.average}
 
     def draw(self, seed: int) -> None:
         """Initial values, each parameter from a generator of its own."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pybp import cursor, data
+from pybp import cursor, data, parameters
 from pybp._core import Run, Source
 from pybp.checks import boolean, real, whole
 from pybp.errors import DivergenceError
@@ -59,7 +59,7 @@ def fit(
         if validation_split:
             sources, validation = _split(sources, validation_split, validation)
         batch_size = min(batch_size, len(sources[0].array))
-        trainer = _Trainer(model, sources, batch_size, shuffle, watchers)
+        trainer = _Trainer(model, sources, batch_size, shuffle, watchers, _accumulated(model))
         trainer.fit(epochs, validation, verbose)
     return trainer.history
 
@@ -70,6 +70,7 @@ def train_on_batch(model: Model, x: object, y: object) -> dict[str, float]:
     with model._exclusive("train_on_batch"):
         sources = model._pair(x, y)
         trainer = _Trainer(model, sources, len(sources[0].array), shuffle=False)
+        trainer.counts_epochs = False
         epoch = model.progress.epoch
         trainer.train(1)
         model.progress.epoch = epoch  # a single step is no epoch
@@ -131,6 +132,11 @@ def _split(
     return first, last  # type: ignore[return-value]
 
 
+def _accumulated(model: Model) -> int:
+    assert model._optimizer is not None
+    return model._optimizer.accumulate
+
+
 class _Trainer:
     """Runs epochs over one data set and keeps the model's cursor in step with what was done."""
 
@@ -141,16 +147,24 @@ class _Trainer:
         batch: int,
         shuffle: bool,
         watchers: Watchers | None = None,
+        accumulate: int = 1,
     ) -> None:
-        self.model, self.sources, self.batch, self.shuffle = model, sources, batch, shuffle
+        self.model, self.sources, self.shuffle = model, sources, shuffle
         self.watchers = watchers
         self.rows = len(sources[0].array)
-        self.batches = -(-self.rows // batch)
+        self.piece = batch  # rows that go through the plan at once
+        self.batch = min(batch * accumulate, self.rows)  # rows of a step
+        self.batches = -(-self.rows // self.batch)
+        self.counts_epochs = True
         self.history = History()
-        self.lowered = _training_plan(model, sources[1].array.shape[1], batch)
+        parameters.check_trainable(model)
+        self.lowered = self._lower()
         _check_smallest_batch(self.lowered, self.rows, batch)
         if model.progress.plan != self.plan:
             model.progress.row, model.progress.sums = 0, []
+
+    def _lower(self) -> Lowered:
+        return _training_plan(self.model, self.sources[1].array.shape[1], self.piece)
 
     @property
     def plan(self) -> list[int]:
@@ -206,9 +220,10 @@ class _Trainer:
         between two steps, once `model.stop_training` or another learning rate is set."""
         model, at = self.model, self.model.progress
         settings = cursor.rate_settings(model)
+        self.lowered = self._lower()  # a callback may have frozen layers since
         steps = at.step + np.arange(epochs * self.batches - at.row // self.batch)
         run = self.run(epochs, cursor.rates(model, steps))
-        started = at.epoch, self.history.epochs
+        started = at.epoch, self.history.epochs, at.averaged
         seconds = 0.0 if self.watchers and self.watchers.batches else SLICE_SECONDS  # 0: one step
         done = False
         try:
@@ -244,7 +259,19 @@ class _Trainer:
             at.step,
             at.row,
             tuple(at.sums),
+            self.piece,
+            at.last_loss,
+            parameters.average_weights(
+                model, at.step + np.arange(len(rates)), self.epoch_ends(len(rates))
+            ),
         )
+
+    def epoch_ends(self, steps: int) -> np.ndarray:
+        """Of the steps to come: which epoch of the model's life each of them ends, from 1, or 0."""
+        at = self.model.progress
+        done = at.row // self.batch + np.arange(1, steps + 1)
+        ends = (done % self.batches == 0) & self.counts_epochs
+        return np.where(ends, at.epoch + done // self.batches, 0)
 
     def _tell(self) -> None:
         """The callbacks that a step, or a slice of time, is over."""
@@ -269,7 +296,9 @@ class _Trainer:
             self.history.epochs - 1,
         )
 
-    def _record(self, run: Run, epochs_before: int, recorded_before: int) -> None:
+    def _record(
+        self, run: Run, epochs_before: int, recorded_before: int, averaged_before: int
+    ) -> None:
         """Take over where the run stands: cursor and finished epochs. Twice does no harm."""
         at, recorded = self.model.progress, self.history.epochs - recorded_before
         new = run.results[recorded : run.epoch]
@@ -278,6 +307,7 @@ class _Trainer:
             last_steps = run.rates[first :: self.batches][: len(new)]
             self.history.extend(self.model._named_columns(new, self.rows), last_steps.tolist())
         at.step, at.epoch = run.step, epochs_before + run.epoch
+        at.last_loss, at.averaged = run.last_loss, averaged_before + run.averaged
         at.row, at.sums, at.plan = run.row, run.sums, self.plan
 
     def add(self, values: dict[str, float]) -> None:
@@ -333,7 +363,7 @@ def _is_finite(vector: np.ndarray) -> bool:
 
 def _training_plan(model: Model, width: int, batch: int) -> Lowered:
     assert model._store is not None and model._optimizer is not None
-    store, kernel = model._store, model._optimizer.kernel()
+    store, optimizer = model._store, model._optimizer
     capacity = capacity_for(batch)
 
     def request() -> Request:
@@ -341,16 +371,19 @@ def _training_plan(model: Model, width: int, batch: int) -> Lowered:
         # A step that has changed parameters must be ended, one that has not may be abandoned. So in
         # steps that last, all updates come last, and Ctrl-C need not wait for the whole step.
         flops = 3 * capacity * sum(node.flops for node in topological(results))
-        brief = flops < BRIEF_FLOPS
+        fuse = flops < BRIEF_FLOPS and optimizer.fusible
         return Request(
             capacity,
             results=into_lanes(results, capacity),
             training=True,
             backward=True,
-            optimizer=kernel,
+            optimizer=optimizer.kernel(),
             state=store.state,
-            gradient=None if brief else store.new_vector(),
-            fuse_update=brief,
+            gradient=None if fuse else store.new_vector(),
+            rules=optimizer.rules(),
+            average=store.average,
+            fuse_update=fuse,
+            accumulate=optimizer.accumulate > 1,
             sources=2,
         )
 

@@ -18,8 +18,8 @@ PLAIN: Group = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 class Rules:
     """What an optimiser does to all parameters besides its own arithmetic; zeros do nothing.
 
-    `weight_decay` is of parameters with at least two dimensions, so of weights, and not of biases or
-    of the scales and shifts of normalisation.
+    `weight_decay` is of parameters with at least two dimensions, so of weights, and not of biases
+    or of the scales and shifts of normalisation.
     """
 
     weight_decay: float = 0.0
@@ -31,6 +31,9 @@ class Rules:
     def measures(self) -> bool:
         """Whether a norm must be known, and so a whole gradient, before anything is updated."""
         return self.clip_norm > 0 or self.global_clip_norm > 0
+
+
+NO_RULES = Rules()
 
 
 class Update:

@@ -188,3 +188,95 @@ class Adam:
             self.v[name] = v = b2 * self.v.get(name, 0) + (1 - b2) * g * g
             rate = self.learning_rate / (1 - b1**t)
             parameters[name] -= rate * m / (np.sqrt(v / (1 - b2**t)) + self.eps)
+
+
+# --- the other optimisers: each the step to subtract, of one parameter's state s, a dict, its
+# gradient g and the number of the step t; `o` holds the arguments of the pybp object.
+
+
+def adagrad(o, s, g, t):
+    s["sum"] = s.get("sum", o.initial_accumulator) + g**2
+    return g / (np.sqrt(s["sum"]) + o.eps)
+
+
+def adadelta(o, s, g, t):
+    s["sq"] = o.rho * s.get("sq", 0) + (1 - o.rho) * g**2
+    d = np.sqrt(s.get("acc", 0) + o.eps) / np.sqrt(s["sq"] + o.eps) * g
+    s["acc"] = o.rho * s.get("acc", 0) + (1 - o.rho) * d**2
+    return d
+
+
+def rmsprop(o, s, g, t):
+    s["sq"] = o.alpha * s.get("sq", 0) + (1 - o.alpha) * g**2
+    s["mean"] = o.alpha * s.get("mean", 0) + (1 - o.alpha) * g
+    spread = s["sq"] - s["mean"] ** 2 if o.centered else s["sq"]
+    s["b"] = o.momentum * s.get("b", 0) + g / (np.sqrt(spread) + o.eps)
+    return s["b"]
+
+
+def moments(o, s, g):
+    (b1, b2) = o.betas
+    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g**2
+    return s["m"], s["v"]
+
+
+def adam(o, s, g, t):
+    (b1, b2), (m, v) = o.betas, moments(o, s, g)
+    s["top"] = np.maximum(s.get("top", 0), v)
+    v = s["top"] if o.amsgrad else v
+    return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + o.eps)
+
+
+def adamax(o, s, g, t):
+    m, _ = moments(o, s, g)
+    s["u"] = np.maximum(o.betas[1] * s.get("u", 0), np.abs(g) + o.eps)
+    return m / (1 - o.betas[0] ** t) / s["u"]
+
+
+def nadam(o, s, g, t):
+    mu = o.betas[0] * (1 - 0.5 * 0.96 ** (np.arange(1, t + 2) * o.momentum_decay))
+    m, v = moments(o, s, g)
+    own, past = (1 - mu[-2]) / (1 - mu[:-1].prod()), mu[-1] / (1 - mu.prod())
+    return (own * g + past * m) / (np.sqrt(v / (1 - o.betas[1] ** t)) + o.eps)
+
+
+def lion(o, s, g, t):
+    (b1, b2), m = o.betas, s.get("m", 0)
+    s["m"] = b2 * m + (1 - b2) * g
+    return np.sign(b1 * m + (1 - b1) * g)
+
+
+def rprop(o, s, g, t, worse=False):
+    """The step itself: the learning rate is only the first step's size."""
+    turn = np.sign(g) * s.get("past", 0)
+    d = s.get("d", np.full_like(g, o.learning_rate.rate))
+    d = np.where(turn > 0, np.minimum(d * o.etas[1], o.step_sizes[1]), d)
+    s["d"] = np.where(turn < 0, np.maximum(d * o.etas[0], o.step_sizes[0]), d)
+    forget = o.variant != "rprop-"
+    s["past"] = np.where((turn < 0) & forget, 0, np.sign(g))
+    step = s["past"] * s["d"]
+    if o.variant == "irprop+":
+        step = np.where((turn < 0) & worse, -s.get("step", 0), step)
+        s["step"] = step
+    return step
+
+
+@dataclass
+class Stepper:
+    """One of these rules with the arguments of a pybp optimiser."""
+
+    rule: object
+    given: object
+    states: dict = field(default_factory=dict)
+    t: int = 0
+
+    def step(self, parameters, gradients, **extra):
+        self.t += 1
+        rate = 1 if self.rule is rprop else self.given.learning_rate.rate
+        for name, g in gradients.items():
+            state = self.states.setdefault(name, {})
+            if parameters[name].ndim > 1:
+                decay = self.given.learning_rate.rate * self.given.weight_decay
+                parameters[name] *= 1 - decay
+            parameters[name] -= rate * self.rule(self.given, state, g, self.t, **extra)

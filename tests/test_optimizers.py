@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from reference import SGD, Adam
+import reference
+from reference import SGD, Adam, Net, Stepper
 
 import pybp as bp
 
@@ -95,6 +96,35 @@ OPTIMISERS = {
 }
 
 
+RULES = {
+    "adagrad": ("adagrad", lambda r: bp.optim.Adagrad(r)),
+    "adagrad, filled": ("adagrad", lambda r: bp.optim.Adagrad(r, 0.2, 1e-3)),
+    "adadelta": ("adadelta", lambda r: bp.optim.Adadelta(10 * r)),
+    "rmsprop": ("rmsprop", lambda r: bp.optim.RMSprop(r)),
+    "rmsprop, centered": ("rmsprop", lambda r: bp.optim.RMSprop(r, 0.9, 1e-3, centered=True)),
+    "rmsprop, momentum": ("rmsprop", lambda r: bp.optim.RMSprop(r, momentum=0.8)),
+    "rmsprop, both": (
+        "rmsprop",
+        lambda r: bp.optim.RMSprop(r, 0.9, 1e-3, momentum=0.5, centered=True),
+    ),
+    "amsgrad": ("adam", lambda r: bp.optim.Adam(r, (0.9, 0.5), amsgrad=True)),
+    "adamw": ("adam", lambda r: bp.optim.AdamW(r, weight_decay=0.3)),
+    "adamw, amsgrad": ("adam", lambda r: bp.optim.AdamW(r, (0.9, 0.6), amsgrad=True)),
+    "adamax": ("adamax", lambda r: bp.optim.Adamax(r)),
+    "nadam": ("nadam", lambda r: bp.optim.Nadam(r)),
+    "nadam, quick": ("nadam", lambda r: bp.optim.Nadam(r, (0.6, 0.9), momentum_decay=0.2)),
+    "lion": ("lion", lambda r: bp.optim.Lion(r)),
+    "rprop-": ("rprop", lambda r: bp.optim.Rprop(r, variant="rprop-")),
+    "irprop-": ("rprop", lambda r: bp.optim.Rprop(r, variant="irprop-")),
+    "rmsprop, decay": ("rmsprop", lambda r: bp.optim.RMSprop(r, weight_decay=0.5)),
+}
+for name, (rule, make) in RULES.items():
+    OPTIMISERS[name] = lambda r, rule=rule, make=make: (
+        make(r),
+        Stepper(getattr(reference, rule), make(r)),
+    )
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_steps_are_those_of_a_numpy_loop_fed_with_the_same_gradients(name, seed):
@@ -119,3 +149,67 @@ def test_one_optimiser_object_serves_two_models_independently():
     shared = bp.optim.Adam(0.1)
     first, second = bowl(shared), bowl(shared)
     assert path(first, 5) == path(second, 5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_irprop_plus_takes_steps_back_when_the_loss_has_risen(seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(20, 5)), rng.normal(size=(20, 2))
+    ours = bp.optim.Rprop(0.4)
+    model = bp.Sequential([bp.Input(5), bp.Dense(6, activation="tanh"), bp.Dense(2)])
+    model.compile(optimizer=ours, loss="mse", dtype="float64", seed=seed)
+    net = Net.like(model, ["tanh", None], "mse")
+    stepper, losses = Stepper(reference.rprop, ours), []
+    for _ in range(60):
+        losses.append(net.value(x, y))
+        worse = len(losses) > 1 and losses[-1] > losses[-2]
+        stepper.step(net.parameters, net.backward(x, y)[0], worse=worse)
+    history = model.fit(x, y, epochs=60, batch_size=20, verbose=0)
+    assert np.any(np.diff(losses) > 0)  # or nothing was taken back
+    np.testing.assert_allclose(history.history["loss"], losses, rtol=1e-9)
+
+
+def test_every_row_of_the_table_has_an_object_that_uses_it():
+    from pybp import _core
+
+    made = [OPTIMISERS[name](0.01)[0] for name in OPTIMISERS] + [bp.optim.Rprop()]
+    assert {optimizer.kernel()[0] for optimizer in made} == set(_core.optimizers())
+
+
+@pytest.mark.parametrize("kind", bp.optim.KINDS)
+def test_an_optimiser_is_found_by_its_name_and_learns(kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 3))
+    model = bp.Sequential([bp.Input(3), bp.Dense(8, activation="tanh"), bp.Dense(1)])
+    model.compile(optimizer=kind, loss="mse", seed=1)
+    losses = model.fit(x, x[:, 0] * x[:, 1], epochs=40, batch_size=64, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert repr(bp.optim.get(kind)).lower().startswith(kind + "(learning_rate=")
+
+
+WRONG = {
+    "Adadelta: rho": lambda: bp.optim.Adadelta(rho=1.0),
+    "Adagrad: eps": lambda: bp.optim.Adagrad(eps=0),
+    "RMSprop: alpha": lambda: bp.optim.RMSprop(alpha=-0.1),
+    "Nadam: momentum_decay": lambda: bp.optim.Nadam(momentum_decay=-1),
+    "Lion: betas": lambda: bp.optim.Lion(betas=(0.9, 1.0)),
+    "Rprop: step_sizes": lambda: bp.optim.Rprop(step_sizes=(1.0, 0.5)),
+    "Rprop: etas": lambda: bp.optim.Rprop(etas=(0.5, 0.9)),
+    "did you mean 'irprop-'": lambda: bp.optim.Rprop(variant="iprop-"),
+    "AdamW: weight_decay": lambda: bp.optim.AdamW(weight_decay=-1.0),
+    "SGD: clip_value": lambda: bp.optim.SGD(clip_value=0.0),
+    "SGD: clip_norm": lambda: bp.optim.SGD(clip_norm=-1),
+    "SGD: global_clip_norm": lambda: bp.optim.SGD(global_clip_norm=0),
+    "SGD: accumulate": lambda: bp.optim.SGD(accumulate=0),
+    "SGD: average must be": lambda: bp.optim.SGD(average="ema"),
+    "EMA: decay": lambda: bp.optim.EMA(1.0),
+    "SWA: every": lambda: bp.optim.SWA(1, every=0),
+    "unit of SWA": lambda: bp.optim.SWA(1, unit="batch"),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_arguments_out_of_range_are_named(message):
+    with pytest.raises((ValueError, TypeError)) as error:
+        WRONG[message]()
+    assert message in str(error.value)

@@ -209,7 +209,9 @@ static bool apart(const pb_plan *p, const pb_instr *k) {
 /* Instructions over ranges of the parameter vector. */
 static pb_status seal_update(pb_plan *p, pb_instr *k, int32_t i) {
   bool clip = k->phase == PB_CLIP, constrain = k->phase == PB_CONSTRAIN;
-  if (!p->optim || !p->param || !p->grad) return refuse(p, "instruction %d: no update", (int)i);
+  bool reads_gradient = k->phase == PB_MEASURE || k->phase == PB_UPDATE;
+  if (!p->optim || !p->param || (reads_gradient && !p->grad))
+    return refuse(p, "instruction %d: nothing to update", (int)i);
   if (clip ? k->begin != 0 || k->end != 0
            : k->begin < 0 || k->end > p->nparam || k->begin >= k->end)
     return refuse(p, "instruction %d: update outside the parameters", (int)i);

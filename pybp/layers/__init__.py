@@ -7,6 +7,7 @@ from pybp.layers.input import Input
 from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
 from pybp.layers.scaler import MinMaxScaler, StandardScaler
+from pybp.layers.trained import TrainedLayer
 
 KINDS: dict[str, type[Layer]] = {
     kind.__name__.lower(): kind
@@ -41,4 +42,5 @@ __all__ = [
     "MinMaxScaler",
     "RMSNorm",
     "StandardScaler",
+    "TrainedLayer",
 ]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pybp import init
 from pybp.checks import boolean, whole
-from pybp.graph import Node, Parameter
-from pybp.layers.base import LARGEST, Layer, activate, activation_name
+from pybp.graph import Node
+from pybp.layers.base import LARGEST, activate, activation_name
+from pybp.layers.trained import TrainedLayer
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from pybp.layers.trained import Training
 
 
-class Dense(Layer):
+class Dense(TrainedLayer):
     """A fully connected layer: y = f(x weight' + bias).
 
     Parameters
@@ -20,7 +28,12 @@ class Dense(Layer):
     use_bias : bool
     weight_init, bias_init : initialiser, its name, or a constant
         By default He for relu and Glorot otherwise; zeros for the bias.
+    **training
+        weight_regularizer, bias_regularizer, max_norm, learning_rate_factor, trainable: see
+        `pybp.layers.TrainedLayer`.
     """
+
+    has_rows = True
 
     def __init__(
         self,
@@ -30,8 +43,9 @@ class Dense(Layer):
         weight_init: object = None,
         bias_init: object = 0.0,
         name: str | None = None,
+        **training: Unpack[Training],
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, **training)
         self.units = whole(units, "Dense: units", most=LARGEST)
         self.activation = activation_name(activation, "Dense")
         self.use_bias = boolean(use_bias, "Dense: use_bias")
@@ -43,7 +57,7 @@ class Dense(Layer):
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
         shape = (self.units, x.shape[-1])
-        parameters = [Parameter(f"{name}.weight", shape, self.weight_init)]
+        parameters = [self.weight(f"{name}.weight", shape, self.weight_init)]
         if self.use_bias:
-            parameters.append(Parameter(f"{name}.bias", (self.units,), self.bias_init))
+            parameters.append(self.bias(f"{name}.bias", (self.units,), self.bias_init))
         return activate(Node("dense", (x,), tuple(parameters), layer=name), self.activation, name)

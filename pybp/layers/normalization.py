@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pybp import init
 from pybp.checks import boolean, real
-from pybp.graph import Node, Parameter, Running
-from pybp.layers.base import Layer
+from pybp.graph import Node, Running
+from pybp.layers.trained import TrainedLayer
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from pybp.layers.trained import Training
 
 
-class BatchNorm(Layer):
+class BatchNorm(TrainedLayer):
     """Normalises each column over the batch: y = gamma (x - mean) / sqrt(variance + eps) + beta.
 
     Training takes mean and variance from the batch at hand, N rows (and all axes but the last, if
@@ -53,8 +60,9 @@ class BatchNorm(Layer):
         eps: float = 1e-5,
         affine: bool = True,
         name: str | None = None,
+        **training: Unpack[Training],
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, **training)
         self.momentum = real(momentum, "BatchNorm: momentum", 0, 1)
         self.eps = real(eps, "BatchNorm: eps", 0, open_low=True)
         self.affine = boolean(affine, "BatchNorm: affine")
@@ -63,8 +71,8 @@ class BatchNorm(Layer):
         assert x is not None  # the model has put an Input first
         shape = x.shape[-1:]
         parameters = (
-            Parameter(f"{name}.gamma", shape, init.Constant(1.0)),
-            Parameter(f"{name}.beta", shape, init.Constant(0.0)),
+            self.weight(f"{name}.gamma", shape, init.Constant(1.0)),
+            self.bias(f"{name}.beta", shape, init.Constant(0.0)),
         )
         return Node(
             "batch_norm",
@@ -79,7 +87,7 @@ class BatchNorm(Layer):
         )
 
 
-class LayerNorm(Layer):
+class LayerNorm(TrainedLayer):
     """Normalises each row over its last axis: y = gamma (x - mean) / sqrt(variance + eps) + beta.
 
     Mean and (biased) variance are those of the row's own C values, in training and afterwards: no
@@ -92,21 +100,27 @@ class LayerNorm(Layer):
         Whether there are gamma and beta, [C] each; ones and zeros at first.
     """
 
-    def __init__(self, eps: float = 1e-5, affine: bool = True, name: str | None = None) -> None:
-        super().__init__(name)
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        affine: bool = True,
+        name: str | None = None,
+        **training: Unpack[Training],
+    ) -> None:
+        super().__init__(name, **training)
         self.eps = real(eps, "LayerNorm: eps", 0, open_low=True)
         self.affine = boolean(affine, "LayerNorm: affine")
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
         parameters = (
-            Parameter(f"{name}.gamma", x.shape[-1:], init.Constant(1.0)),
-            Parameter(f"{name}.beta", x.shape[-1:], init.Constant(0.0)),
+            self.weight(f"{name}.gamma", x.shape[-1:], init.Constant(1.0)),
+            self.bias(f"{name}.beta", x.shape[-1:], init.Constant(0.0)),
         )
         return Node("layer_norm", (x,), parameters if self.affine else (), {"eps": self.eps}, name)
 
 
-class RMSNorm(Layer):
+class RMSNorm(TrainedLayer):
     """Scales each row by its root mean square: y = gamma x / sqrt(mean x^2 + eps).
 
     `LayerNorm` without its mean: over the last axis too, and of the row alone. Zhang and
@@ -119,12 +133,18 @@ class RMSNorm(Layer):
         Whether there is gamma, [C], ones at first.
     """
 
-    def __init__(self, eps: float = 1e-6, affine: bool = True, name: str | None = None) -> None:
-        super().__init__(name)
+    def __init__(
+        self,
+        eps: float = 1e-6,
+        affine: bool = True,
+        name: str | None = None,
+        **training: Unpack[Training],
+    ) -> None:
+        super().__init__(name, **training)
         self.eps = real(eps, "RMSNorm: eps", 0, open_low=True)
         self.affine = boolean(affine, "RMSNorm: affine")
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
-        gamma = Parameter(f"{name}.gamma", x.shape[-1:], init.Constant(1.0))
+        gamma = self.weight(f"{name}.gamma", x.shape[-1:], init.Constant(1.0))
         return Node("rms_norm", (x,), (gamma,) if self.affine else (), {"eps": self.eps}, name)

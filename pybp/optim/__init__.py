@@ -66,10 +66,10 @@ def __getattr__(name: str) -> Any:
 
 def _kind(name: object) -> type[Optimizer]:
     if name in _FULL_BATCH:
-        return __getattr__(_FULL_BATCH[name])  # type: ignore[index]
+        return __getattr__(_FULL_BATCH[name])
     if name not in KINDS:
         raise unknown("optimizer", name, KINDS.keys() | _FULL_BATCH.keys())
-    return KINDS[name]  # type: ignore[index]
+    return KINDS[name]
 
 
 def get(given: object) -> Optimizer:

@@ -16,7 +16,7 @@ class Average(Described):
         """The weight after every step of a run; 0 leaves the average as it is.
 
         `count` parameters went into the average before. `steps` numbers the steps from 1 over the
-        model's life; `epochs` does so for epochs where a step is an epoch's last, and is 0 elsewhere.
+        model's life; `epochs` does so for epochs where a step is an epoch's last, 0 elsewhere.
         """
         raise NotImplementedError
 
@@ -42,15 +42,15 @@ class EMA(Average):
 
     def weights(self, count: int, steps: np.ndarray, epochs: np.ndarray) -> np.ndarray:
         new = np.full(len(steps), 1 - self.decay)
-        return new / (1 - self.decay ** (count + 1.0 + np.arange(len(steps)))) if (
-            self.bias_correction
-        ) else new
+        if self.bias_correction:
+            new /= 1 - self.decay ** (count + 1.0 + np.arange(len(steps)))
+        return new
 
 
 class SWA(Average):
-    """Stochastic weight averaging: the plain mean of the parameters after `start`, `start` + `every`,
-    `start` + 2 `every`, ... epochs (or steps) of the model's life, best with a learning rate that
-    stays high. Izmailov et al., UAI 2018 (arXiv 1803.05407).
+    """Stochastic weight averaging: the plain mean of the parameters after `start`,
+    `start` + `every`, `start` + 2 `every`, ... epochs (or steps) of the model's life, best with a
+    learning rate that stays high. Izmailov et al., UAI 2018 (arXiv 1803.05407).
 
     >>> SWA(2, unit="step").weights(0, np.arange(1, 6), np.zeros(5)).round(3).tolist()
     [0.0, 1.0, 0.5, 0.333, 0.25]

@@ -264,9 +264,9 @@ class Lion(Optimizer):
 
 class Rprop(Optimizer):
     """Resilient backpropagation, for full batches (`fit(..., batch_size=len(x))`): every parameter
-    has a step size of its own, `learning_rate` at first. It grows by etas[1] while the gradient keeps
-    its sign, shrinks by etas[0] when the sign changes, and stays within `step_sizes`; of the gradient
-    only the sign is used: w <- w - sign(g) step.
+    has a step size of its own, `learning_rate` at first. It grows by etas[1] while the gradient
+    keeps its sign, shrinks by etas[0] when the sign changes, and stays within `step_sizes`; of the
+    gradient only the sign is used: w <- w - sign(g) step.
 
     Variants, for what happens when the sign has changed:
     "rprop-" steps on; "irprop-" leaves the parameter alone for one step, as PyTorch does; "irprop+"

@@ -1,0 +1,128 @@
+"""A model's parameters as training sees them: which are frozen, and what their average is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pybp.checks import boolean
+from pybp.errors import unknown
+from pybp.graph import Parameter, topological
+
+if TYPE_CHECKING:
+    from pybp.model import Model
+    from pybp.optim import Optimizer
+
+
+def _by_layer(model: Model) -> dict[str, list[Parameter]]:
+    """The parameters of every layer that has some."""
+    found: dict[str, list[Parameter]] = {}
+    for node in topological([model._output]):
+        if node.parameters:
+            found.setdefault(node.layer, []).extend(node.parameters)
+    return found
+
+
+def frozen(model: Model) -> list[str]:
+    """Names of the layers whose parameters do not train."""
+    layers = _by_layer(model).items()
+    return [name for name, own in layers if not any(p.trainable for p in own)]
+
+
+def set_frozen(model: Model, names: Iterable[str]) -> None:
+    """Freeze these layers and no others; the plans that train are made anew."""
+    layers = _by_layer(model)
+    names = set(names)
+    if not names <= layers.keys():
+        raise unknown("layer with parameters", min(names - layers.keys()), layers)
+    for name, own in layers.items():
+        for p in own:
+            p.trainable = name not in names
+    for key in [key for key in model._plans if key[0] == "train"]:
+        del model._plans[key]
+
+
+def freeze(model: Model, names: tuple[str, ...], trainable: bool) -> None:
+    """See `Model.freeze`."""
+    what = "unfreeze" if trainable else "freeze"
+    if not names:
+        raise TypeError(f"{what} needs the name of a layer, for instance {what}('dense0')")
+    with model._exclusive(what, in_callback=True):
+        before = set(frozen(model))
+        unknown_names = set(names) - _by_layer(model).keys()
+        if unknown_names:
+            raise unknown("layer with parameters", min(unknown_names), _by_layer(model))
+        set_frozen(model, before - set(names) if trainable else before | set(names))
+
+
+def check_trainable(model: Model) -> None:
+    """Before training: is there something to train, and is it in its place?"""
+    if not any(p.trainable for own in _by_layer(model).values() for p in own):
+        raise ValueError(
+            "every layer is frozen, so there is nothing to train: "
+            f"model.unfreeze({min(_by_layer(model))!r}), or another layer"
+        )
+    if model.progress.swapped:
+        raise RuntimeError(
+            "the model holds its averaged parameters: put those of the training back with "
+            "model.use_averaged_parameters(False), or compile anew to go on from the average"
+        )
+
+
+def average_weights(model: Model, steps: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
+    """Weights of the average at the steps to come (from 0), which end these epochs (from 1)."""
+    store, optimizer, at = model._store, model._optimizer, model.progress
+    assert store is not None and optimizer is not None
+    if optimizer.average is None or store.average is None:
+        return None
+    if at.averaged == 0:
+        store.average[:] = store.vector
+    return optimizer.average.weights(at.averaged, steps + 1, ends)
+
+
+def use_average(model: Model, use: object) -> None:
+    """See `Model.use_averaged_parameters`."""
+    use = boolean(use, "use_averaged_parameters: use")
+    store = model._require("use_averaged_parameters")
+    with model._exclusive("use_averaged_parameters"):
+        if store.average is None:
+            raise RuntimeError(
+                "no average is kept: compile with an optimiser that has one, for instance "
+                "bp.optim.Adam(average=bp.optim.EMA(0.999)), and train"
+            )
+        if use and model.progress.averaged == 0:
+            raise RuntimeError(
+                "nothing has gone into the average yet: train first, with SWA beyond its start"
+            )
+        if use != model.progress.swapped:
+            store.vector[:], store.average[:] = store.average.copy(), store.vector.copy()
+            model.progress.swapped = use
+
+
+def check_tensors(
+    model: Model, found: dict[str, np.ndarray], dtype: str, optimizer: Optimizer
+) -> None:
+    """Are these the tensors of this model? Asked before any memory is taken for them."""
+    nodes = topological([model._output])
+    suffixes = ["", *(f"@state{k}" for k in range(optimizer.state_vectors()))]
+    suffixes += ["@average"] if optimizer.average else []
+    wanted = {
+        p.name + suffix: (p.shape, dtype)
+        for node in nodes
+        for p in node.parameters
+        for suffix in suffixes
+    }
+    wanted |= {r.name: (r.shape, "float64") for node in nodes for r in node.running}
+    if wanted.keys() != found.keys():
+        odd = ", ".join(sorted(wanted.keys() ^ found.keys()))
+        raise ValueError(f"tensors that are missing, or do not belong to it: {odd}")
+    for name, tensor in found.items():
+        if (tensor.shape, tensor.dtype.name) != wanted[name]:
+            shape, kind = wanted[name]
+            raise ValueError(
+                f"tensor {name} is {tensor.dtype} {tensor.shape} instead of {kind} {shape}"
+            )
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"tensor {name} holds NaN or infinite values")
