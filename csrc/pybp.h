@@ -61,15 +61,16 @@ typedef enum {
   PB_PHASES
 } pb_phase;
 
-enum {                     /* pb_op.flags */
-       PB_USES_X = 1,      /* backward reads the inputs */
-       PB_USES_Y = 2,      /* backward reads the output */
-       PB_ELEMENTWISE = 4, /* has map (and chain): can be fused into its producer */
-       PB_PER_ROW = 8,     /* output is one double per row: a loss or a metric */
-       PB_RANDOM = 16,     /* draws random numbers in training */
-       PB_FUSES = 32,      /* can apply an elementwise op to its output */
-       PB_SOURCE = 64,     /* reads a user array */
-       PB_MIXES_ROWS = 128 /* in training an output row depends on all rows of the batch */
+enum {                      /* pb_op.flags */
+       PB_USES_X = 1,       /* backward reads the inputs */
+       PB_USES_Y = 2,       /* backward reads the output */
+       PB_ELEMENTWISE = 4,  /* has map (and chain): can be fused into its producer */
+       PB_PER_ROW = 8,      /* output is one double per row: a loss or a metric */
+       PB_RANDOM = 16,      /* draws random numbers in training */
+       PB_FUSES = 32,       /* can apply an elementwise op to its output */
+       PB_SOURCE = 64,      /* reads a user array */
+       PB_MIXES_ROWS = 128, /* in training an output row depends on all rows of the batch */
+       PB_AFFINE = 256      /* can scale and shift the columns of its output */
 };
 
 typedef struct {
@@ -216,6 +217,8 @@ struct pb_instr {
   pb_attr attr[PB_MAX_ATTR];
   const pb_op *activation; /* fused elementwise op, or NULL */
   pb_attr activation_attr[PB_MAX_ATTR];
+  int32_t affine;      /* [2, columns]: the output's columns are scaled and shifted, or -1 */
+  bool affine_last;    /* ... after the activation, instead of before it */
   int64_t begin, end;  /* PB_MEASURE and after: range of the parameter vector, in elements */
   int32_t group, slot; /* ... the range's group, and which factor of PB_CLIP is its, or -1 */
   int64_t row;         /* PB_CONSTRAIN: elements of one row */

@@ -30,7 +30,7 @@ cdef extern from "pybp.h" nogil:
         PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM
         PB_MEASURE, PB_CLIP, PB_UPDATE, PB_CONSTRAIN, PB_AVERAGE, PB_COMMIT
         PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
-        PB_MIXES_ROWS
+        PB_MIXES_ROWS, PB_AFFINE
         PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64
     ctypedef int pb_status
     ctypedef int pb_arena
@@ -91,6 +91,8 @@ cdef extern from "pybp.h" nogil:
         pb_attr attr[8]
         const pb_op *activation
         pb_attr activation_attr[8]
+        int32_t affine
+        bint affine_last
         int64_t begin, end
         int32_t group, slot
         int64_t row
@@ -182,7 +184,7 @@ table(32)  # a wrong PYBP_CPU is said at import, not at the first model
 FLAGS = {
     "uses_x": PB_USES_X, "uses_y": PB_USES_Y, "elementwise": PB_ELEMENTWISE,
     "per_row": PB_PER_ROW, "random": PB_RANDOM, "fuses": PB_FUSES, "source": PB_SOURCE,
-    "mixes_rows": PB_MIXES_ROWS,
+    "mixes_rows": PB_MIXES_ROWS, "affine": PB_AFFINE,
 }
 PHASES = {
     "forward": PB_FORWARD, "delta": PB_DELTA, "backward_in": PB_BACKWARD_IN,
@@ -423,7 +425,7 @@ cdef class Plan:
         k.phase = PHASES[record["phase"]]
         k.node = record["node"]
         k.out = k.saved = k.dout = -1
-        k.slot = -1
+        k.slot = k.affine = -1
         if PB_MEASURE <= k.phase < PB_COMMIT:
             k.begin, k.end = record["range"]
             k.group, k.slot, k.row = record["group"], record["slot"], record["row"]
@@ -442,6 +444,7 @@ cdef class Plan:
             k.add[i] = record["add"][i]
         k.out, k.saved, k.dout = record["out"], record["saved"], record["dout"]
         k.fused_update = record["fused_update"]
+        k.affine, k.affine_last = record["affine"], record["affine_last"]
         if record["activation"] is not None:
             name, attrs = record["activation"]
             k.activation = pb_find_op(t, name.encode())

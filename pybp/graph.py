@@ -75,7 +75,8 @@ class Node:
 
     def __post_init__(self) -> None:
         given = [(node.shape, node.batched) for node in self.inputs]
-        given += [(kept.shape, False) for kept in (*self.running, *self.parameters)]
+        given += [(part.shape, False) for part in self.running]
+        given += [(parameter.shape, False) for parameter in self.parameters]
         found = _core.infer(self.op, self.attrs, given, (self.shape, self.batched))
         if found is None:
             shapes = ", ".join(str(shape) for shape, _ in given)

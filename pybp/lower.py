@@ -69,6 +69,8 @@ class Lowered:
                 lines.append(f"{i:3} {k['phase']:14} parameters {begin}..{end}")
                 continue
             fused = f" + {k['activation'][0]}" if k["activation"] else ""
+            scaled = " + batch_norm" if k["affine"] >= 0 else ""
+            fused = fused + scaled if k["affine_last"] else scaled + fused
             fused += " + update" if k["fused_update"] else ""
             operands = " ".join(self._place(t) for t in k["in"])
             lines.append(
@@ -123,6 +125,9 @@ class _Lowering:
     gradients: dict[int, int] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)  # running state
+    affine: dict[int, int] = field(
+        default_factory=dict
+    )  # id(node) -> scale and shift of its columns
     written: set[str] = field(default_factory=set)  # parameters whose gradient has a writer
     updated: set[str] = field(default_factory=set)  # ... that went straight to the optimiser
 
@@ -133,7 +138,7 @@ class _Lowering:
         self.order = topological(roots)
         self.number = {id(node): i for i, node in enumerate(self.order)}
         self.graph = rewrite(self.order, roots, r.training, r.backward)
-        for node in self.order:
+        for node in list(self.order):
             self.forward(node)
         nforward = len(self.instructions)
         if r.backward:
@@ -214,7 +219,22 @@ class _Lowering:
             self.saved[id(node)] = self.tensor(
                 "act", (node.saved_once,), batched=False, double=True
             )
+        if id(node) in self.graph.folded:
+            self.affine[id(node)] = self.scale_and_shift(self.graph.folded[id(node)])
         self.emit("forward", node)
+
+    def scale_and_shift(self, norm: Node) -> int:
+        """The tensor with what a batch normalisation does to its columns, made by an instruction of
+        its own, so that it always is what the running statistics say."""
+        attrs = {"eps": norm.attrs["eps"]}
+        node = Node(
+            "batch_norm_affine", (), norm.parameters, attrs, norm.layer, running=norm.running
+        )
+        self.order.append(node)
+        self.number[id(node)] = len(self.order) - 1
+        self.values[id(node)] = self.tensor("act", node.shape, batched=False)
+        self.emit("forward", node)
+        return self.values[id(node)]
 
     def emit(
         self, phase: str, node: Node, din: list[int] | None = None, add: list[bool] | None = None
@@ -236,6 +256,8 @@ class _Lowering:
             "dout": self.gradients.get(id(fused or node), -1) if phase in DERIVING else -1,
             "activation": (fused.op, fused.attrs) if fused else None,
             "fused_update": False,
+            "affine": self.affine.get(id(node), -1),
+            "affine_last": id(node) in self.graph.late,
         }
         self.instructions.append(instruction)
         self.touch(instruction)
@@ -244,7 +266,7 @@ class _Lowering:
     def touch(self, k: dict) -> None:
         """Extend the lives of an instruction's tensors to it."""
         now = len(self.instructions) - 1
-        for index in {*k["in"], k["out"], k["saved"], *k["din"], k["dout"]} - {-1}:
+        for index in {*k["in"], k["affine"], k["out"], k["saved"], *k["din"], k["dout"]} - {-1}:
             t = self.tensors[index]
             t.first = now if t.first < 0 else t.first
             t.last = now

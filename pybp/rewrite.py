@@ -3,7 +3,7 @@ nothing in this use, and which are computed in the epilogue of another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pybp.graph import Node
@@ -14,12 +14,16 @@ class Rewritten:
     """A graph read anew; all by id of the node.
 
     `same` are nodes that do nothing here, such as dropout at inference, and the node whose value is
-    theirs. `fused` are producers and the elementwise node that each computes on its output. `host`
-    is the producer of every such node.
+    theirs. `fused` are producers and the elementwise node that each computes on its output; `folded`
+    are producers and the batch normalisation that is a scale and a shift of its output's columns,
+    before the elementwise node or, with the producer in `late`, after it. `host` is the producer of
+    every such node.
     """
 
     same: dict[int, Node] = field(default_factory=dict)
     fused: dict[int, Node] = field(default_factory=dict)
+    folded: dict[int, Node] = field(default_factory=dict)
+    late: set[int] = field(default_factory=set)
     host: dict[int, Node] = field(default_factory=dict)
 
     def real(self, node: Node) -> Node:
@@ -40,13 +44,38 @@ def rewrite(
         for parent in node.inputs:
             readers[id(r.real(parent))].append(node)
     wanted = {id(r.real(root)) for root in roots}
+
+    def only_reader(node: Node) -> Node | None:
+        """The node that alone needs this one's value."""
+        alone = len(readers[id(node)]) == 1 and id(node) not in wanted
+        return readers[id(node)][0] if alone else None
+
     for node in order:
         # Its only reader computes it in place, unless somebody else wants the value from before:
         # a result, or the reader itself for its derivative.
-        if len(readers[id(node)]) != 1 or id(node) in wanted or "fuses" not in node.flags:
+        reader = only_reader(node)
+        if reader is None or "fuses" not in node.flags or "elementwise" not in reader.flags:
             continue
-        reader = readers[id(node)][0]
-        if "elementwise" in reader.flags and not (backward and "uses_x" in reader.flags):
+        if not (backward and "uses_x" in reader.flags):
             r.fused[id(node)] = reader
             r.host[id(reader)] = node
+    if not training and not backward:
+        for node in order:
+            if "affine" in node.flags:
+                _fold(node, r, only_reader)
     return r
+
+
+def _fold(node: Node, r: Rewritten, only_reader: Callable[[Node], Node | None]) -> None:
+    """Fold the batch normalisation behind a node into it, be an activation behind or between."""
+    reader = only_reader(node)
+    if reader is not None and reader.op == "batch_norm":
+        r.folded[id(node)], r.host[id(reader)] = reader, node
+        if id(reader) in r.fused:
+            activation = r.fused.pop(id(reader))
+            r.fused[id(node)], r.host[id(activation)] = activation, node
+    elif id(node) in r.fused:
+        reader = only_reader(r.fused[id(node)])
+        if reader is not None and reader.op == "batch_norm" and id(reader) not in r.fused:
+            r.folded[id(node)], r.host[id(reader)] = reader, node
+            r.late.add(id(node))

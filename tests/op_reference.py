@@ -57,6 +57,9 @@ REFERENCE = {
     "gaussian_noise": lambda x, stddev: x,
     "layer_norm": lambda x, gamma=1.0, beta=0.0, *, eps: gamma * scaled(centred(x), eps) + beta,
     "rms_norm": lambda x, gamma=1.0, *, eps: gamma * scaled(x, eps),
+    "batch_norm_affine": lambda mean, variance, gamma=1.0, beta=0.0, *, eps: np.stack(
+        [gamma / np.sqrt(variance + eps), beta - mean * gamma / np.sqrt(variance + eps)]
+    ),
     "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps: (
         gamma * (x - mean) / np.sqrt(variance + eps) + beta
     ),
@@ -155,6 +158,11 @@ CASES = {
     "gaussian_dropout": [Case([(9,)], attrs={"rate": 0.4})],
     "gaussian_noise": [Case([(9,)], attrs={"stddev": 0.4})],
     "batch_norm": list(batch_norms()),
+    "batch_norm_affine": [  # two rows, whatever the batch is
+        Case([], [(c,)] * count, {"eps": 0.1}, rows=2, running=[(c,)] * 2)
+        for c in (1, 70)
+        for count in (0, 2)
+    ],
     "layer_norm": list(row_norms(2)),
     "rms_norm": list(row_norms(1)),
     "squared_error": [

@@ -189,7 +189,7 @@ static bool overlap(const pb_plan *p, int32_t i, int32_t j) {
 
 /* Whether all that the instruction writes lies apart from what it reads, and from each other. */
 static bool apart(const pb_plan *p, const pb_instr *k) {
-  int32_t at[2 * PB_MAX_IN + 3];
+  int32_t at[2 * PB_MAX_IN + 4];
   int wrote = 0, n;
   bool forward = k->phase == PB_FORWARD, delta = k->phase == PB_DELTA;
   if (forward) at[wrote++] = k->out, at[wrote++] = k->saved;
@@ -200,6 +200,7 @@ static bool apart(const pb_plan *p, const pb_instr *k) {
   if (delta || (!forward && k->op->flags & PB_USES_Y)) at[n++] = k->out;
   for (int j = 0; j < k->nin && (forward || (!delta && k->op->flags & PB_USES_X)); j++)
     at[n++] = k->in[j];
+  if (forward) at[n++] = k->affine;
   for (int a = 0; a < wrote; a++)
     for (int b = a + 1; b < n; b++)
       if (overlap(p, at[a], at[b])) return false;
@@ -276,6 +277,15 @@ static bool activation_fits(const pb_plan *p, const pb_instr *k) {
          f->infer(k->activation_attr, &p->tensor[k->out].shape, 1, &r);
 }
 
+static bool affine_fits(const pb_plan *p, const pb_instr *k) {
+  const pb_tensor *a = operand(p, k->affine);
+  const pb_shape *y = &p->tensor[k->out].shape;
+  if (k->affine == -1) return true;
+  return a && k->op->flags & PB_AFFINE && k->phase == PB_FORWARD && a->arena == PB_ACT &&
+         !a->is_double && !a->shape.batched && a->shape.ndim == 2 && a->shape.dim[0] == 2 &&
+         y->ndim > 0 && a->shape.dim[1] == y->dim[y->ndim - 1];
+}
+
 static pb_status seal_instr(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i];
   if ((k->phase == PB_FORWARD) != (i < p->nforward))
@@ -293,6 +303,8 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   if (status != PB_OK) return status;
   if (!activation_fits(p, k))
     return refuse(p, "instruction %d: %s cannot be fused", (int)i, k->activation->name);
+  if (!affine_fits(p, k))
+    return refuse(p, "instruction %d: %s cannot be scaled", (int)i, k->op->name);
   if (k->fused_update && (!p->optim || p->accumulates || k->phase != PB_BACKWARD_PARAM))
     return refuse(p, "instruction %d: nothing to update", (int)i);
   for (int j = k->op->max_in - k->op->params; k->fused_update && j < k->nin; j++)

@@ -4,6 +4,9 @@
  *
  *     x [.., I]   weight [O, I]   bias [O] (optional)   ->   y [.., O]
  *
+ * At inference a batch normalisation behind it, before or after f, is a scale and a shift of y's columns
+ * in the same pass.
+ *
  * With dz = dy f'(z), which PB_DELTA has put in dy's place:
  *     dx = dz weight      dweight = dz' x      dbias = sum_n dz
  *
@@ -98,17 +101,31 @@ static void multiply(sizes s, const real *x, const real *w, real *scratch, int64
   gemm_n(rows, columns, s.inputs, x, s.inputs, 1, scratch, columns, false, y, s.outputs);
 }
 
-/* y += bias, then y = f(y), over a block of rows and columns. */
-static void finish(const pb_instr *k, const real *bias, int64_t outputs, int64_t top,
-                   int64_t bottom, int64_t begin, int64_t end, real *y) {
+/* row += bias, then row = scale row + shift, or without either. */
+static void adjust(int64_t n, const real *bias, const real *scale, const real *shift, real *row) {
+  if (bias)
+    for (int64_t o = 0; o < n; o++) row[o] += bias[o];
+  if (scale)
+    for (int64_t o = 0; o < n; o++) row[o] = row[o] * scale[o] + shift[o];
+}
+
+/* y += bias, then y = f(y), over a block of rows and columns; with the columns scaled and shifted
+   before f or after it, where there is something to do so. */
+static void finish(const pb_instr *k, const pb_lane *lane, const real *bias, int64_t outputs,
+                   int64_t top, int64_t bottom, int64_t begin, int64_t end, real *y) {
   const pb_op *f = k->activation;
   const pb_attr *attr = k->activation_attr;
-  bool whole = begin == 0 && end == outputs;
+  const real *scale = k->affine >= 0 ? (const real *)lane->ptr[k->affine] + begin : NULL;
+  const real *shift = scale ? scale + outputs : NULL;
+  const real *early = k->affine_last ? NULL : scale, *late = k->affine_last ? scale : NULL;
+  bool whole = begin == 0 && end == outputs && !late;
+  int64_t columns = end - begin;
+  if (bias) bias += begin;
   for (int64_t n = top; n < bottom; n++) {
-    real *row = y + n * outputs;
-    if (bias)
-      for (int64_t o = begin; o < end; o++) row[o] += bias[o];
-    if (f && !whole) f->map(attr, end - begin, row + begin, row + begin);
+    real *row = y + n * outputs + begin;
+    adjust(columns, bias, early, shift, row);
+    if (f && !whole) f->map(attr, columns, row, row);
+    adjust(columns, NULL, late, shift, row);
   }
   if (f && whole && bottom > top)
     f->map(attr, (bottom - top) * outputs, y + top * outputs, y + top * outputs);
@@ -123,7 +140,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
     int64_t top, bottom, begin, end;
     cut(lane, s.rows, s.outputs, 16, &top, &bottom, &begin, &end);
     multiply(s, x, w, lane->scratch, top, bottom, begin, end, y);
-    finish(k, bias, s.outputs, top, bottom, begin, end, y);
+    finish(k, lane, bias, s.outputs, top, bottom, begin, end, y);
     return;
   }
   int64_t first, last;
@@ -132,7 +149,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
     int64_t end = min_i(s.outputs, o + PANEL);
     blas_gemm(false, true, s.rows, end - o, s.inputs, x, s.inputs, w + o * s.inputs, s.inputs, 0,
               y + o, s.outputs);
-    finish(k, bias, s.outputs, 0, s.rows, o, end, y);
+    finish(k, lane, bias, s.outputs, 0, s.rows, o, end, y);
   }
 }
 
@@ -208,7 +225,7 @@ PB_OP(dense) = {.name = "dense",
                 .min_in = 2,
                 .max_in = 3,
                 .params = 2,
-                .flags = PB_USES_X | PB_FUSES,
+                .flags = PB_USES_X | PB_FUSES | PB_AFFINE,
                 .infer = infer,
                 .forward = forward,
                 .backward_in = backward_in,

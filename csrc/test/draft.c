@@ -36,8 +36,13 @@ int32_t draft_gradient(draft *d, int32_t of) {
 pb_instr *draft_instr(draft *d, pb_phase phase, const char *op) {
   if (d->ninstr == MAX_INSTRS) abort();
   pb_instr *k = &d->instr[d->ninstr++];
-  *k =
-      (pb_instr){.phase = phase, .node = d->ninstr, .out = -1, .saved = -1, .dout = -1, .slot = -1};
+  *k = (pb_instr){.phase = phase,
+                  .node = d->ninstr,
+                  .out = -1,
+                  .saved = -1,
+                  .dout = -1,
+                  .slot = -1,
+                  .affine = -1};
   for (int j = 0; j < PB_MAX_IN; j++) k->in[j] = k->din[j] = -1;
   if (op) k->op = pb_find_op(d->table, op);
   if (phase == PB_FORWARD) d->nforward++;

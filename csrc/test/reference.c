@@ -131,6 +131,15 @@ static void row_norm(const op_case *c, int64_t n, int64_t size, const double *co
   }
 }
 
+static void batch_norm_affine(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                              double *out) {
+  int64_t columns = n * size / 2;
+  for (int64_t j = 0; j < columns; j++) {
+    out[j] = (c->nin > 2 ? in[2][j] : 1) / sqrt(in[1][j] + c->attr[0].f);
+    out[columns + j] = (c->nin > 2 ? in[3][j] : 0) - in[0][j] * out[j];
+  }
+}
+
 static void squared_error(const op_case *c, int64_t n, int64_t size, const double *const *in,
                           double *out) {
   int64_t columns = pb_shape_size(&c->in[0]);
@@ -257,6 +266,13 @@ static void accuracy(const op_case *c, int64_t n, int64_t size, const double *co
    .attr = {{.f = 0.1}, {.f = 0.1}}, \
    .training = train, \
    .forward = batch_norm}
+#define BATCH_NORM_AFFINE(c, count) \
+  {.op = "batch_norm_affine", \
+   .nin = count, \
+   .in = {VECTOR(c), VECTOR(c), VECTOR(c), VECTOR(c)}, \
+   .fill = {SIGNED, ABOUT_ONE}, \
+   .attr = {{.f = 0.1}}, \
+   .forward = batch_norm_affine}
 #define SQUARED(c, factor, by_mean) \
   {.op = "squared_error", \
    .nin = 2, \
@@ -330,6 +346,9 @@ const op_case op_cases[] = {
     ROW_NORMS(5, ROW(5)),
     ROW_NORMS(70, ROW(70)),
     ROW_NORMS(17, GRID(3, 17)),
+    BATCH_NORM_AFFINE(1, 4),
+    BATCH_NORM_AFFINE(17, 2),
+    BATCH_NORM_AFFINE(97, 4),
     BATCH_NORM(ROW(1), 1, 5, true),
     BATCH_NORM(ROW(5), 5, 5, true),
     BATCH_NORM(ROW(17), 17, 3, true),
