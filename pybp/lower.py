@@ -194,8 +194,8 @@ class _Lowering:
     def running(self, part: Running, layer: str) -> int:
         if part.required and not self.store.buffers[part.name].any():
             raise NotAdaptedError(
-                f"layer {layer!r} does not know the data yet: call model.adapt(x) with the rows that "
-                "the model is trained on"
+                f"layer {layer!r} does not know the data yet: call model.adapt(x) with the rows "
+                "that the model is trained on"
             )
         if part.name not in self.kept:
             offset, shape = self.store.running_place(part.name)

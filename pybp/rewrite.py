@@ -14,10 +14,10 @@ class Rewritten:
     """A graph read anew; all by id of the node.
 
     `same` are nodes that do nothing here, such as dropout at inference, and the node whose value is
-    theirs. `fused` are producers and the elementwise node that each computes on its output; `folded`
-    are producers and the batch normalisation that is a scale and a shift of its output's columns,
-    before the elementwise node or, with the producer in `late`, after it. `host` is the producer of
-    every such node.
+    theirs. `fused` are producers and the elementwise node that each computes on its output;
+    `folded` are producers and the batch normalisation that is a scale and a shift of its output's
+    columns, before the elementwise node or, with the producer in `late`, after it. `host` is the
+    producer of every such node.
     """
 
     same: dict[int, Node] = field(default_factory=dict)
