@@ -562,7 +562,7 @@ cdef class Run:
         steps = epochs * batches - row // batch
         if rates.dtype != np.float64 or rates.ndim != 1 or rates.shape[0] < steps:
             raise ValueError("the run needs a learning rate for every step")
-        if average is not None and (average.dtype != np.float64 or average.shape != rates.shape):
+        if average is not None and (average.dtype != np.float64 or average.size < steps):
             raise ValueError("the run needs a weight of the average for every step")
         self.sources = sources
         self.rates, self.average = rates, average

@@ -74,9 +74,11 @@ static void measure(const pb_instr *k, const pb_lane *lane) {
   }
 }
 
-/* By what to multiply a vector of this norm so that it keeps within the bound. */
+/* By what to multiply a gradient of this norm so that it keeps within the bound: PyTorch's factor,
+   a millionth of a unit on the safe side. */
 static double clip(double norm, double bound) {
-  return bound > 0 && norm > bound ? bound / norm : 1;
+  double factor = bound > 0 ? bound / (norm + 1e-6) : 1;
+  return factor < 1 ? factor : 1;
 }
 
 static void find_factors(const pb_lane *lane) {
@@ -105,8 +107,8 @@ static void constrain(const pb_instr *k, const pb_lane *lane) {
   for (int64_t r = rows * lane->part / lane->parts; r < rows * (lane->part + 1) / lane->parts;
        r++) {
     void *w = place(p, p->param, k->begin + r * k->row);
-    double factor = clip(sqrt(p->table->vector->squares(k->row, w)), bound);
-    if (factor < 1) p->table->vector->scale(k->row, factor, w);
+    double norm = sqrt(p->table->vector->squares(k->row, w));
+    if (norm > bound) p->table->vector->scale(k->row, bound / norm, w);
   }
 }
 

@@ -39,7 +39,8 @@ class Optimizer(Described):
     clip_value : float, optional
         Every element of the gradient is brought into [-clip_value, clip_value].
     clip_norm : float, optional
-        The gradient of every parameter array is scaled down to this Euclidean norm if it is longer.
+        The gradient g of every parameter array is multiplied by
+        min(1, clip_norm / (|g| + 1e-6)), as PyTorch does, |g| being its Euclidean norm.
     global_clip_norm : float, optional
         The same of all gradients together: they keep their direction.
     accumulate : int
