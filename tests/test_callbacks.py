@@ -81,10 +81,25 @@ WATCHERS = {
 }
 
 
+def tiny():
+    """Without dropout, and so small that its samples are computed side by side."""
+    model = bp.Sequential([bp.Input(4), bp.Dense(5, activation="tanh"), bp.Dense(3)])
+    model.compile(bp.optim.SGD(0.1), loss="cross_entropy", metrics=["accuracy"], seed=1)
+    return model
+
+
+def accumulating():
+    model = classifier()
+    optimizer = bp.optim.Adam(0.01, accumulate=2, average=bp.optim.EMA(decay=0.9))
+    model.compile(optimizer, loss="cross_entropy", metrics=["accuracy"], seed=1)
+    return model
+
+
+@pytest.mark.parametrize("build", [classifier, tiny, accumulating])
 @pytest.mark.parametrize("validation", [{}, {"validation_split": 0.2}])
 @pytest.mark.parametrize("watchers", WATCHERS)
-def test_listening_changes_no_bit(watchers, validation):
-    model, twin = classifier(), classifier()
+def test_listening_changes_no_bit(watchers, validation, build):
+    model, twin = build(), build()
     history = fit(model, callbacks=WATCHERS[watchers](), **validation)
     alone = fit(twin, **validation)
     assert whole_state(model) == whole_state(twin)

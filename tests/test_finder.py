@@ -112,6 +112,27 @@ def test_the_model_is_put_back_to_the_bit(highest, trained):
     assert whole_state(model) == whole_state(twin)
 
 
+OPTIMIZERS = {name: kind() for name, kind in bp.optim.KINDS.items()} | {
+    "EMA": bp.optim.Adam(average=bp.optim.EMA(decay=0.9)),
+    "SWA": bp.optim.SGD(0.1, momentum=0.9, average=bp.optim.SWA(start=1)),
+    "accumulating": bp.optim.Adam(accumulate=2),
+    "clipping": bp.optim.SGD(0.1, momentum=0.9, global_clip_norm=0.1, weight_decay=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_with_every_optimiser(name):
+    models = [classifier(), classifier()]
+    for each in models:
+        each.compile(OPTIMIZERS[name], loss="cross_entropy", metrics=["accuracy"], seed=1)
+        each.fit(X, CLASSES, epochs=3, batch_size=8, verbose=0)
+    bp.find_learning_rate(models[0], X, CLASSES, batch_size=8)
+    assert whole_state(models[0]) == whole_state(models[1])
+    for each in models:
+        each.fit(X, CLASSES, epochs=2, batch_size=8, verbose=0)
+    assert whole_state(models[0]) == whole_state(models[1])
+
+
 def test_in_the_middle_of_an_epoch():
     model, twin = classifier(), classifier()
     for each in (model, twin):

@@ -86,7 +86,16 @@ def test_auto_knows_which_way_is_better(name, rising):
     assert EarlyStopping(name, mode="max").rising is True
 
 
-@pytest.mark.parametrize("optimizer", ["adam", bp.optim.SGD(0.05, momentum=0.9)])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "adam",
+        bp.optim.SGD(0.05, momentum=0.9),
+        bp.optim.Adam(0.01, average=bp.optim.EMA(decay=0.8)),
+        bp.optim.SGD(0.05, momentum=0.9, accumulate=2),
+    ],
+    ids=repr,
+)
 def test_the_best_model_comes_back_bitwise_with_its_place_in_training(optimizer):
     """As if training had ended after the best epoch: also for what is trained afterwards."""
     model, twin = classifier(), classifier()
