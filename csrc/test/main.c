@@ -173,7 +173,7 @@ int main(int argc, char **argv) {
 #define SUITE(name) run_suite(#name, tests_##name, argc, argv)
   SUITE(random), SUITE(sources), SUITE(math), SUITE(gemm), SUITE(ops), SUITE(blas), SUITE(optim);
   SUITE(dispatch), SUITE(seal), SUITE(fuzz), SUITE(train), SUITE(slices), SUITE(diverge);
-  SUITE(interrupt), SUITE(map), SUITE(threads), SUITE(lanes);
+  SUITE(interrupt), SUITE(map), SUITE(threads), SUITE(lanes), SUITE(running);
   printf("%d passed, %d failed\n", driver.passed, driver.failed);
   return driver.failed > 0 || driver.passed == 0;
 }

@@ -53,7 +53,7 @@ static const char *break_tensor(const net_plan *n, pb_plan *p, int i) {
     case 12: return w->is_double = true, "a parameter that is no real";
     case 13: return w->offset = p->nparam * p->table->real_size, "a parameter past the end";
     case 14: return w->shape.dim[0]++, "a weight of other outputs";
-    case 15: return w->arena = (pb_arena)3, "an unknown arena";
+    case 15: return w->arena = (pb_arena)(PB_RUNNING + 1), "an unknown arena";
     case 16: return loss->is_double = false, "a loss in reals";
     case 17: return loss->shape.dim[0] = 2, "two losses a row";
     case 18: return x->arena = PB_PARAM, "a feed into the parameters";
