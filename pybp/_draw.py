@@ -89,8 +89,8 @@ def curve(axes: Axes, curves: Curves, name: str) -> None:
     """A loss or metric over the epochs, in training and in validation, or the learning rate."""
     from matplotlib.ticker import MaxNLocator
 
-    validation = curves.get(f"val_{name}", [])
-    lines = [("training", curves[name], GREY if validation else BLUE)]
+    training, validation = curves.get(name, []), curves.get(f"val_{name}", [])
+    lines = [("training", training, GREY if validation else BLUE)] if training else []
     if validation:
         lines.append(("validation", validation, BLUE))
     for label, values, colour in lines:

@@ -215,7 +215,8 @@ def _curves(history: Any) -> dict[str, list[float]]:
 
 
 def _panels(curves: _draw.Curves) -> list[str]:
-    return [name for name in curves if not name.startswith("val_")]
+    """What there are curves of, some of them perhaps in validation only."""
+    return list(dict.fromkeys(name.removeprefix("val_") for name in curves))
 
 
 @cache

@@ -1,10 +1,12 @@
 """Callbacks hear what they ask for, change nothing by listening, and can end the training."""
 
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
+from interpreter import python
 from refusal import CLASSES, X, classifier, refused, says, state
 
 import pybp as bp
@@ -315,6 +317,44 @@ def test_ctrl_c_calls_the_end_of_training():
     fit(model, 2, validation_split=0.2)
     fit(twin, 4, validation_split=0.2)
     assert whole_state(model) == whole_state(twin)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_real_ctrl_c_calls_the_end_of_training(watched):
+    """Callbacks hear "interrupted"; early stopping leaves the model where it stands, and what goes
+    on is what was not interrupted."""
+    python(f"""
+        import os, signal, threading, time
+        import numpy as np
+        import pybp as bp
+        from pybp.callbacks import EarlyStopping, LambdaCallback, TimeLimit
+        rng = np.random.default_rng(0)
+        x, y = rng.normal(size=(2000, 8)), rng.integers(0, 3, size=2000)
+        def build():
+            model = bp.Sequential([bp.Input(8), bp.Dense(16, activation="relu"), bp.Dropout(0.2),
+                                   bp.Dense(3)])
+            model.compile(loss="cross_entropy")
+            return model
+        model, twin, endings = build(), build(), []
+        callbacks = [LambdaCallback(on_train_end=lambda history: endings.append(history.ending))]
+        callbacks += [EarlyStopping("loss", patience=10**6)] if {watched} else [TimeLimit(1000)]
+        def press():
+            time.sleep(0.3)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=press).start()
+        try:
+            model.fit(x, y, epochs=10**6, callbacks=callbacks, verbose=0)
+        except KeyboardInterrupt:
+            assert endings == ["interrupted"], endings
+        else:
+            raise AssertionError("nothing was interrupted")
+        epochs = model.progress.epoch + 2
+        model.fit(x, y, epochs=2, verbose=0)
+        twin.fit(x, y, epochs=epochs, verbose=0)
+        for name, view in model.tensors().items():
+            assert np.array_equal(view, twin.tensors()[name]), name
+        """)
 
 
 @pytest.mark.parametrize(

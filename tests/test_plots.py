@@ -94,6 +94,44 @@ def test_history_of_a_fit():
     assert [len(axes.lines) for axes in figure.axes] == [1, 1]
 
 
+def test_a_learning_rate_that_changed_is_drawn():
+    import pybp as bp
+
+    model = bp.Sequential([bp.Input(2), bp.Dense(1)])
+    model.compile(bp.optim.SGD(bp.schedules.Exponential(0.1, factor=0.01)), loss="mse")
+    x = RNG.normal(size=(20, 2))
+    history = model.fit(x, x.sum(axis=1), epochs=3, validation_split=0.2, verbose=0)
+    figure = history.plot()
+    loss, rate = figure.axes
+    assert (rate.get_title(loc="left"), rate.get_legend()) == ("learning rate", None)
+    assert rate.lines[0].get_ydata().tolist() == history.learning_rate
+    assert rate.get_yscale() == "log"
+    assert len(loss.lines) == 2
+    assert flaws(figure) == []
+
+
+def test_what_was_measured_in_validation_alone_is_drawn():
+    figure = plots.history({"loss": [2.0, 1.0], "val_loss": [3.0, 2.0], "val_gap": [0.5, 0.25]})
+    loss, gap = figure.axes
+    assert [line.get_label() for line in gap.lines] == ["validation"]
+    assert gap.lines[0].get_ydata().tolist() == [0.5, 0.25]
+    assert len(loss.lines) == 2
+
+
+def test_a_search_and_a_line_are_readable():
+    import pybp as bp
+    from pybp.finder import RateSearch
+
+    rates = np.geomspace(1e-7, 10, 100)
+    losses = 2.3 - 2 / (1 + (1e-2 / rates) ** 2) + (rates > 1) * 1e5
+    assert flaws(RateSearch(rates, losses + RNG.normal(0, 0.1, 100)).plot()) == []
+    model = bp.Sequential([bp.Input(2), bp.Dense(4, activation="tanh"), bp.Dense(1)])
+    model.compile(loss="mse")
+    x = RNG.normal(size=(20, 2))
+    figure = plots.loss_landscape(model, x, x.sum(axis=1), visited=[0, 0.1, 0.2])
+    assert flaws(figure) == []
+
+
 def test_a_single_epoch_can_be_seen():
     (axes,) = plots.history({"loss": [1.0]}).axes
     assert axes.lines[0].get_marker() == "o"

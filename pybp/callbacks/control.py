@@ -117,6 +117,13 @@ class ReduceLROnPlateau(Monitor):
         Epochs after a reduction that do not count.
     min_rate : float
         The learning rate is not reduced below this.
+
+    >>> import pybp as bp
+    >>> model = bp.Sequential([bp.Input(1), bp.Dense(1)])
+    >>> model.compile(optimizer=bp.optim.SGD(0.1), loss="mse")
+    >>> plateau = ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=1.0)
+    >>> model.fit([[0.0]], [[0.0]], epochs=6, callbacks=[plateau], verbose=0).learning_rate
+    [0.1, 0.1, 0.1, 0.05, 0.05, 0.025]
     """
 
     def __init__(

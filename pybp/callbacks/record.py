@@ -29,6 +29,16 @@ class ModelCheckpoint(Monitor):
     save_best_only : bool
         Only after epochs whose `monitor` is better than all before in this training.
     monitor, mode : as of `EarlyStopping`
+
+    >>> import tempfile
+    >>> import pybp as bp
+    >>> model = bp.Sequential([bp.Input(1), bp.Dense(1)])
+    >>> model.compile(loss="mse")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     saving = ModelCheckpoint(folder + "/{epoch}.safetensors")
+    ...     _ = model.fit([[1.0]], [[2.0]], epochs=3, callbacks=[saving], verbose=0)
+    ...     sorted(os.listdir(folder))
+    ['1.safetensors', '2.safetensors', '3.safetensors']
     """
 
     def __init__(
@@ -143,6 +153,18 @@ class CSVLogger(_Logger):
         An existing file is replaced, unless
     append : bool
         asks for the rows to follow those of an earlier training with the same columns.
+
+    >>> import tempfile
+    >>> import pybp as bp
+    >>> model = bp.Sequential([bp.Input(1), bp.Dense(1, weight_init=1.0)])
+    >>> model.compile(optimizer=bp.optim.SGD(0.25), loss="mse")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = Path(folder, "log.csv")
+    ...     _ = model.fit([[0.0]], [[1.0]], epochs=2, callbacks=[CSVLogger(log)], verbose=0)
+    ...     for row in csv.DictReader(log.read_text().splitlines()):
+    ...         print(row["epoch"], row["learning_rate"], row["loss"])
+    1 0.25 1.0
+    2 0.25 0.25
     """
 
     def _check(self, kept: str, columns: list[str]) -> None:
