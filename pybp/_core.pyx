@@ -385,6 +385,8 @@ cdef class Plan:
             self.c.nrunning = running.size
         if average is not None:
             self.c.average = self.vector(average)
+        if len(state) > PB_MAX_STATE:
+            raise ValueError(f"a plan keeps at most {PB_MAX_STATE} vectors of state")
         for k, array in enumerate(state):
             self.c.state[k] = self.vector(array)
         if optimizer is not None:

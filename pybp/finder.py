@@ -114,6 +114,11 @@ def find_learning_rate(
     """
     model._require("find_learning_rate")
     what = "find_learning_rate"
+    if model._optimizer is not None and model._optimizer.full_batch:
+        raise ValueError(
+            f"{what}: {type(model._optimizer).__name__} finds the length of every step itself and "
+            "has no learning rate: compile with another optimiser, such as bp.optim.SGD()"
+        )
     lowest = real(lowest, f"{what}: lowest", 0, open_low=True)
     highest = real(highest, f"{what}: highest", lowest, open_low=True)
     steps = whole(steps, f"{what}: steps", 2 * _FEWEST, training.MOST_STEPS)

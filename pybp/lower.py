@@ -55,6 +55,7 @@ class Lowered:
     tensors: list[Tensor]
     parameter_names: dict[int, str]  # by tensor
     act_bytes: int
+    gradient: np.ndarray | None = None  # the gradient vector
 
     def value(self, node: Node) -> int:
         """Index of the tensor that holds the node's output."""
@@ -174,6 +175,7 @@ class _Lowering:
             self.tensors,
             {index: name for name, index in self.parameters.items()},
             act_bytes,
+            r.gradient,
         )
 
     def tensor(self, arena: str, shape: tuple[int, ...], **how: bool | int) -> int:

@@ -59,7 +59,7 @@ def fit(
         if validation_split:
             sources, validation = _split(sources, validation_split, validation)
         batch_size = min(batch_size, len(sources[0].array))
-        trainer = _Trainer(model, sources, batch_size, shuffle, watchers, _accumulated(model))
+        trainer = _kind(model)(model, sources, batch_size, shuffle, watchers, _accumulated(model))
         trainer.fit(epochs, validation, verbose)
     return trainer.history
 
@@ -69,7 +69,7 @@ def train_on_batch(model: Model, x: object, y: object) -> dict[str, float]:
     model._require("train_on_batch")
     with model._exclusive("train_on_batch"):
         sources = model._pair(x, y)
-        trainer = _Trainer(model, sources, len(sources[0].array), shuffle=False)
+        trainer = _kind(model)(model, sources, len(sources[0].array), shuffle=False)
         trainer.counts_epochs = False
         epoch = model.progress.epoch
         trainer.train(1)
@@ -135,6 +135,16 @@ def _split(
 def _accumulated(model: Model) -> int:
     assert model._optimizer is not None
     return model._optimizer.accumulate
+
+
+def _kind(model: Model) -> type[_Trainer]:
+    """The loop that suits the optimiser."""
+    assert model._optimizer is not None
+    if not model._optimizer.full_batch:
+        return _Trainer
+    from pybp.full_batch import FullBatchTrainer
+
+    return FullBatchTrainer
 
 
 class _Trainer:
@@ -378,12 +388,13 @@ def _training_plan(model: Model, width: int, batch: int) -> Lowered:
             training=True,
             backward=True,
             optimizer=optimizer.kernel(),
-            state=store.state,
+            state=() if optimizer.full_batch else store.state,
             gradient=None if fuse else store.new_vector(),
             rules=optimizer.rules(),
             average=store.average,
             fuse_update=fuse,
-            accumulate=optimizer.accumulate > 1,
+            accumulate=optimizer.accumulate > 1 or optimizer.full_batch,
+            update=not optimizer.full_batch,
             sources=2,
         )
 
