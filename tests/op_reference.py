@@ -6,6 +6,7 @@ from one array to another of the same shape also needs an entry in CASES.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,26 @@ def scaled(x, eps):
     return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + eps)
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softplus(x):
+    return np.logaddexp(0, x)
+
+
+erf = np.vectorize(math.erf, otypes=[float])
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def gelu(x):
+    return 0.5 * x * (1 + erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
 def one_hot(t, classes):
     return np.eye(classes)[t[:, 0].astype(int)] if t.shape[1] == 1 and classes > 1 else t
 
@@ -49,8 +70,26 @@ REFERENCE = {
     "identity": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "sigmoid": sigmoid,
+    "exp": np.exp,
+    "log": np.log,
+    "erf": erf,
+    "step": lambda x: np.heaviside(x, 1.0),
+    "leaky_relu": lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
+    "elu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)),
+    "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": lambda x: x * sigmoid(x),
+    "mish": lambda x: x * np.tanh(softplus(x)),
+    "softplus": softplus,
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hard_tanh": lambda x: np.clip(x, -1, 1),
+    "prelu": lambda x, a: np.where(x > 0, x, a * x),
+    "maxout": lambda x, pieces: x.reshape(*x.shape[:-1], -1, pieces).max(axis=-1),
     "softmax": softmax,
+    "log_softmax": log_softmax,
     "dropout": lambda x, rate: x,
     "alpha_dropout": lambda x, rate: x,
     "gaussian_dropout": lambda x, rate: x,
@@ -138,12 +177,57 @@ def bits(units):
     return lambda rng, n: [rng.normal(size=(n, units)), rng.integers(0, 2, (n, units)) * 1.0]
 
 
+def away_from(*kinks, shape, span=1.0):
+    """Normal values, none so near a kink that a difference could reach over it."""
+
+    def draw(rng, n):
+        x = span * rng.normal(size=(n, *shape))
+        for kink in kinks:
+            x = np.where(np.abs(x - kink) < 0.01, kink + 0.02, x)
+        return [x]
+
+    return draw
+
+
+def apart(shape):
+    """Values that differ by at least 0.1 along the last axis."""
+    return lambda rng, n: [
+        0.1 * rng.permuted(np.tile(np.arange(shape[-1]) - 3.0, (n, *shape[:-1], 1)), axis=-1)
+    ]
+
+
+def kinked(*kinks, span=1.0, **attrs):
+    """An elementwise op with kinks."""
+    return [
+        Case([s], attrs=attrs, draw=away_from(*kinks, shape=s, span=span), rows=n)
+        for s, n in [((1,), 13), ((7,), 13), ((3, 5), 13), ((130,), 40)]
+    ]
+
+
 SAME_SHAPE = [Case([(1,)]), Case([(7,)]), Case([(3, 5)]), Case([(130,)], rows=40)]
 
 # Inputs, outputs, rows: tiny, odd, and past the edges of tiles.
 DENSE_SIZES = [(1, 1, 1), (3, 2, 5), (17, 33, 16), (64, 10, 130), (100, 128, 32), (40, 7, 9)]
 
 CASES = {
+    "log": [
+        Case([(s,)], draw=lambda rng, n, s=s: [rng.uniform(0.1, 3, (n, s))]) for s in (1, 7, 130)
+    ],
+    "relu": kinked(0.0),
+    "leaky_relu": kinked(0.0, negative_slope=0.01) + kinked(0.0, negative_slope=0.3),
+    "elu": kinked(0.0, alpha=1.0) + kinked(0.0, alpha=0.4),
+    "selu": kinked(0.0),
+    "hard_sigmoid": kinked(-3.0, 3.0, span=3.0),
+    "hard_tanh": kinked(-1.0, 1.0),
+    "prelu": [
+        Case([s], [(c,)], draw=away_from(0.0, shape=s), rows=n)
+        for s, c, n in [((1,), 1, 5), ((7,), 7, 13), ((7,), 1, 13), ((3, 5), 5, 6), ((130,), 130, 40)]
+    ],
+    "maxout": [
+        Case([s], attrs={"pieces": p}, draw=apart(s), rows=n)
+        for s, p, n in [((2,), 2, 5), ((12,), 3, 13), ((3, 4), 2, 6), ((130,), 5, 40), ((4,), 1, 3)]
+    ],
+    "log_softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
     **{op: [] for op in ("lanes_feed", "lanes_dense", "lanes_rows")},
     "feed": [Case([(5,)], attrs={"source": 0, "scale": 0.25})],
     "dense": [

@@ -1,4 +1,4 @@
-/* What the normalisations share: gradients that are sums over all rows, one for each column. Threads
+/* What ops with a parameter for each column share: gradients that are sums over all rows, one for each column. Threads
  * share the columns, so that no sum is cut, and take a block of them at a time in doubles.
  */
 #ifndef PB_COLUMNS_H

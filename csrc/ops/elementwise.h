@@ -11,6 +11,11 @@ PB_INLINE bool same_shape_infer(const pb_attr *attr, const pb_shape *in, int nin
   return true;
 }
 
+PB_INLINE real clip(real x, real low, real high) {
+  x = x > high ? high : x;
+  return x < low ? low : x;
+}
+
 /* The elements of tensor `id` that are this thread's. */
 PB_INLINE void share_elements(const pb_lane *lane, int32_t id, int64_t *begin, int64_t *end) {
   const pb_tensor *t = &lane->plan->tensor[id];

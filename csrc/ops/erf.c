@@ -1,6 +1,6 @@
 /* erf: y = erf x, dx = dy 2 / sqrt(pi) exp(-x^2). */
-#include "ops/elementwise.h"
 #include "ops/erf.h"
+#include "ops/elementwise.h"
 
 PB_INLINE real value(real x, real a) { return NO_ATTR, r_erf(x); }
 PB_INLINE real slope(real x, real a) {

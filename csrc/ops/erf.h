@@ -72,7 +72,7 @@ PB_INLINE real r_erf(real x) {
   q = q * z - u / 1320;
 #endif
   q = HORNER4(q, z, u / 216, -u / 42, u / 10, -u / 3) * z;
-  real near = q * a + a * (real)u, y = a < (real)0.5 ? near : far;
+  real near = a * (1 + (q + (real)(u - 1))), y = a < (real)0.5 ? near : far;
   return x < 0 ? -y : y;
 }
 

@@ -5,12 +5,12 @@
 
 PB_INLINE real value(real x, real a) {
   real density, tail = normal_tail(x, &density);
-  return NO_ATTR, finite_below(x) * (x < 0 ? tail : 1 - tail);
+  return NO_ATTR, bounded_below(x) * (x < 0 ? tail : 1 - tail);
 }
 
 PB_INLINE real slope(real x, real a) {
   real density, tail = normal_tail(x, &density);
-  return NO_ATTR, (x < 0 ? tail : 1 - tail) + finite(x) * density;
+  return NO_ATTR, (x < 0 ? tail : 1 - tail) + bounded(x) * density;
 }
 
 PB_ACTIVATION(gelu, "", PB_USES_X)

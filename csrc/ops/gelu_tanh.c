@@ -7,7 +7,7 @@ static const real twice = (real)1.59576912160573071176; /* 2 sqrt(2 / pi) */
 
 PB_INLINE real value(real x, real a) {
   real u = twice * x * (1 + (real)0.044715 * x * x);
-  return NO_ATTR, finite_below(x) * r_sigmoid(u);
+  return NO_ATTR, bounded_below(x) * r_sigmoid(u);
 }
 
 PB_INLINE real slope(real x, real a) {

@@ -1,4 +1,5 @@
 /* log_softmax over the last axis: y_c = x_c - log sum_d exp(x_d); dx_c = dy_c - exp(y_c) sum_d dy_d. */
+#include "ops/columns.h"
 #include "ops/elementwise.h"
 #include "ops/math.h"
 
@@ -8,23 +9,14 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   return in[0].batched && in[0].ndim >= 1;
 }
 
-static int64_t classes_of(const pb_instr *k, const pb_lane *lane) {
-  const pb_shape *s = &lane->plan->tensor[k->out].shape;
-  return s->dim[s->ndim - 1];
-}
-
-static int64_t rows_of(const pb_instr *k, const pb_lane *lane) {
-  return lane->n * lane->plan->tensor[k->out].size / classes_of(k, lane);
-}
-
 static void forward(const pb_instr *k, const pb_lane *lane) {
-  int64_t c = classes_of(k, lane), begin, end;
+  int64_t c = columns_of(k, lane), begin, end;
   share(lane, rows_of(k, lane), 8, &begin, &end);
   for (int64_t n = begin; n < end; n++) {
     const real *x = (const real *)lane->ptr[k->in[0]] + n * c;
     real *y = (real *)lane->ptr[k->out] + n * c, top = x[0], sum = 0;
     for (int64_t i = 1; i < c; i++) top = x[i] > top ? x[i] : top;
-    for (int64_t i = 0; i < c; i++) y[i] = r_exp(x[i] - top);
+    for (int64_t i = 0; i < c; i++) y[i] = exp_negative(x[i] - top, 0);
     for (int64_t i = 0; i < c; i++) sum += y[i];
     sum = r_log(sum);
     for (int64_t i = 0; i < c; i++) y[i] = (x[i] - top) - sum;
@@ -32,7 +24,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
-  int64_t c = classes_of(k, lane), begin, end;
+  int64_t c = columns_of(k, lane), begin, end;
   share(lane, rows_of(k, lane), 8, &begin, &end);
   for (int64_t n = begin; n < end; n++) {
     const real *y = (const real *)lane->ptr[k->out] + n * c;
@@ -40,7 +32,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     real *dx = (real *)lane->ptr[k->din[0]] + n * c, sum = 0;
     for (int64_t i = 0; i < c; i++) sum += dy[i];
     for (int64_t i = 0; i < c; i++)
-      dx[i] = dy[i] - r_exp(y[i]) * sum + (k->add[0] ? dx[i] : 0);
+      dx[i] = dy[i] - exp_negative(y[i], 0) * sum + (k->add[0] ? dx[i] : 0);
   }
 }
 

@@ -15,12 +15,12 @@ PB_INLINE real weight(real x, real *rest) {
 
 PB_INLINE real value(real x, real a) {
   real rest, w = weight(x, &rest);
-  return NO_ATTR, finite_below(x) * w;
+  return NO_ATTR, bounded_below(x) * w;
 }
 
 PB_INLINE real slope(real x, real a) {
   real rest, w = weight(x, &rest);
-  return NO_ATTR, w + finite(x) * rest * (1 + w) * r_sigmoid(x);
+  return NO_ATTR, w + bounded(x) * rest * (1 + w) * r_sigmoid(x);
 }
 
 PB_ACTIVATION(mish, "", PB_USES_X)

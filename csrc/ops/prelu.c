@@ -5,17 +5,15 @@
  * dx = dy or a_c dy;   da_c = sum of dy x over x <= 0, over all axes but the last.
  * He, Zhang, Ren and Sun, ICCV 2015.
  */
+#include "ops/columns.h"
 #include "ops/elementwise.h"
-#include "ops/gradient.h"
 
-enum { X, SLOPE, BLOCK = 64 };
+enum { X, SLOPE };
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   const pb_shape *x = &in[X], *a = &in[SLOPE];
   if (!x->batched || x->ndim < 1 || a->batched || a->ndim != 1) return false;
-  r->scratch = BLOCK;
-  return (a->dim[0] == 1 || a->dim[0] == x->dim[x->ndim - 1]) &&
-         same_shape_infer(attr, in, nin, r);
+  return (a->dim[0] == 1 || a->dim[0] == x->dim[x->ndim - 1]) && same_shape_infer(attr, in, nin, r);
 }
 
 typedef struct {
@@ -25,10 +23,8 @@ typedef struct {
 } view;
 
 static view view_of(const pb_instr *k, const pb_lane *lane) {
-  const pb_tensor *x = &lane->plan->tensor[k->in[X]];
-  int64_t columns = x->shape.dim[x->shape.ndim - 1];
-  return (view){.rows = lane->n * x->size / columns,
-                .columns = columns,
+  return (view){.rows = rows_of(k, lane),
+                .columns = columns_of(k, lane),
                 .x = lane->ptr[k->in[X]],
                 .a = lane->ptr[k->in[SLOPE]],
                 .step = lane->plan->tensor[k->in[SLOPE]].size > 1};
@@ -68,16 +64,6 @@ static void take_sums(const view *v, const real *dy, int64_t begin, int64_t coun
     }
 }
 
-/* Of `count` slopes from `begin` on. */
-static void hand_over(const pb_instr *k, const pb_lane *lane, int64_t begin, int64_t count,
-                      const double *sum) {
-  real *g = lane->scratch;
-  if (!k->fused_update) g = (real *)lane->ptr[k->din[SLOPE]] + begin;
-  bool add = !k->fused_update && k->add[SLOPE];
-  for (int64_t c = 0; c < count; c++) g[c] = (real)sum[c] + (add ? g[c] : 0);
-  if (k->fused_update) update_parameters(lane, k->in[SLOPE], begin, count, g);
-}
-
 /* Columns are shared; a slope that all columns share is one thread's, whose sum is not cut. */
 static void backward_param(const pb_instr *k, const pb_lane *lane) {
   view v = view_of(k, lane);
@@ -86,14 +72,14 @@ static void backward_param(const pb_instr *k, const pb_lane *lane) {
   bool shared = lane->plan->tensor[k->in[SLOPE]].size == 1;
   int64_t begin = 0, end = v.columns;
   if (shared && lane->part > 0) return;
-  if (!shared) share(lane, v.columns, 16, &begin, &end);
+  if (!shared) share(lane, v.columns, GRAIN, &begin, &end);
   for (; begin < end; begin += BLOCK) {
     int64_t count = min_i(BLOCK, end - begin);
     take_sums(&v, dy, begin, count, sum);
-    if (!shared) hand_over(k, lane, begin, count, sum);
+    if (!shared) hand_over(k, lane, SLOPE, begin, count, sum);
     for (int64_t c = 0; c < count; c++) total += sum[c];
   }
-  if (shared) hand_over(k, lane, 0, 1, &total);
+  if (shared) hand_over(k, lane, SLOPE, 0, 1, &total);
 }
 
 PB_OP(prelu) = {.name = "prelu",

@@ -3,11 +3,11 @@
 #include "ops/elementwise.h"
 #include "ops/math.h"
 
-PB_INLINE real value(real x, real a) { return NO_ATTR, finite_below(x) * r_sigmoid(x); }
+PB_INLINE real value(real x, real a) { return NO_ATTR, bounded_below(x) * r_sigmoid(x); }
 
 PB_INLINE real slope(real x, real a) {
   real other, s = sigmoid_both(x, &other);
-  return NO_ATTR, s + finite(x) * s * other;
+  return NO_ATTR, s + bounded(x) * s * other;
 }
 
 PB_ACTIVATION(silu, "", PB_USES_X)

@@ -1,4 +1,5 @@
 /* softmax over the last axis: y_c = exp(x_c) / sum_d exp(x_d); dx_c = y_c (dy_c - sum_d dy_d y_d). */
+#include "ops/columns.h"
 #include "ops/elementwise.h"
 #include "ops/math.h"
 
@@ -8,30 +9,21 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   return in[0].batched && in[0].ndim >= 1;
 }
 
-static int64_t classes_of(const pb_instr *k, const pb_lane *lane) {
-  const pb_shape *s = &lane->plan->tensor[k->out].shape;
-  return s->dim[s->ndim - 1];
-}
-
-static int64_t rows_of(const pb_instr *k, const pb_lane *lane) {
-  return lane->n * lane->plan->tensor[k->out].size / classes_of(k, lane);
-}
-
 static void forward(const pb_instr *k, const pb_lane *lane) {
-  int64_t c = classes_of(k, lane), begin, end;
+  int64_t c = columns_of(k, lane), begin, end;
   share(lane, rows_of(k, lane), 8, &begin, &end);
   for (int64_t n = begin; n < end; n++) {
     const real *x = (const real *)lane->ptr[k->in[0]] + n * c;
     real *y = (real *)lane->ptr[k->out] + n * c, top = x[0], sum = 0;
     for (int64_t i = 1; i < c; i++) top = x[i] > top ? x[i] : top;
-    for (int64_t i = 0; i < c; i++) y[i] = r_exp(x[i] - top);
+    for (int64_t i = 0; i < c; i++) y[i] = exp_negative(x[i] - top, 0);
     for (int64_t i = 0; i < c; i++) sum += y[i];
     for (int64_t i = 0; i < c; i++) y[i] /= sum;
   }
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
-  int64_t c = classes_of(k, lane), begin, end;
+  int64_t c = columns_of(k, lane), begin, end;
   share(lane, rows_of(k, lane), 8, &begin, &end);
   for (int64_t n = begin; n < end; n++) {
     const real *y = (const real *)lane->ptr[k->out] + n * c;

@@ -32,11 +32,11 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
     for (int64_t i = 1; i < r.c; i++) top = r.y[i] > top ? r.y[i] : top;
     if (k->saved >= 0) {
       real *p = (real *)lane->ptr[k->saved] + n * r.c;
-      for (int64_t i = 0; i < r.c; i++) p[i] = r_exp(r.y[i] - top);
+      for (int64_t i = 0; i < r.c; i++) p[i] = exp_negative(r.y[i] - top, 0);
       for (int64_t i = 0; i < r.c; i++) sum += p[i];
       for (int64_t i = 0; i < r.c; i++) p[i] /= sum;
     } else {
-      for (int64_t i = 0; i < r.c; i++) sum += r_exp(r.y[i] - top);
+      for (int64_t i = 0; i < r.c; i++) sum += exp_negative(r.y[i] - top, 0);
     }
     double log_sum = (double)top + log((double)sum), total = 0;
     int64_t label = is_label(r) ? class_of(r) : -1;

@@ -3,7 +3,7 @@
 #include "ops/elementwise.h"
 #include "ops/math.h"
 
-PB_INLINE real value(real x, real a) { return NO_ATTR, finite(x) / (1 + r_abs(finite(x))); }
+PB_INLINE real value(real x, real a) { return NO_ATTR, bounded(x) / (1 + r_abs(bounded(x))); }
 PB_INLINE real slope(real y, real a) { return NO_ATTR, (1 - r_abs(y)) * (1 - r_abs(y)); }
 
 PB_ACTIVATION(softsign, "", PB_USES_Y)

@@ -48,7 +48,7 @@ static double forward(trainer *t, int64_t n, int64_t label) {
     for (int64_t o = 0; o < outputs; o++) {
       double z = b[o];
       for (int64_t j = 0; j < inputs; j++) z += w[o * inputs + j] * t->a[i][j];
-      if (i + 1 < t->s->layers) z = reference_activation(t->s->activation, z);
+      if (i + 1 < t->s->layers) z = reference_activation(t->s->activation, NULL, z);
       t->kept[i + 1][o] = factor(t, i, n * outputs + o);
       t->delta[i + 1][o] = z; /* before dropout, for the slope */
       t->a[i + 1][o] = z * t->kept[i + 1][o];

@@ -17,7 +17,7 @@ static double worst_error(const pb_table *t, const char *name, double from, doub
   pb_find_op(t, name)->map(none, COUNT, x, y);
   double worst = 0, unit = t->real_size == 8 ? DBL_EPSILON : FLT_EPSILON;
   for (int i = 0; i < COUNT; i++) {
-    double wanted = reference_activation(name, get_real(t, x, i));
+    double wanted = reference_activation(name, none, get_real(t, x, i));
     double error = fabs(get_real(t, y, i) - wanted);
     if (wanted != 0) error /= fabs(wanted);
     if (!(error / unit <= worst)) worst = error / unit;
@@ -68,12 +68,13 @@ static void bits_of_maps(const pb_table *t) {
     rng r = {3};
     for (int i = 0; i < 100; i++) put_real(t, x, i, 5 * rng_uniform(&r));
     op->map(none, 100, x, y);
-    op->chain(none, 100, x, y, x, dx);
+    if (op->chain) op->chain(none, 100, x, y, x, dx);
     for (int i = 0; i < 100; i++) {
       double one[2] = {0};
       int64_t at = i * t->real_size;
       op->map(none, 1, (char *)x + at, one);
       CHECK(memcmp((char *)y + at, one, (size_t)t->real_size) == 0, "%s alone differs", op->name);
+      if (!op->chain) continue;
       op->chain(none, 1, (char *)x + at, (char *)y + at, (char *)x + at, one);
       CHECK(memcmp((char *)dx + at, one, (size_t)t->real_size) == 0, "%s' alone differs", op->name);
     }

@@ -10,16 +10,34 @@ int64_t case_columns(const op_case *c, int j) {
   return s->ndim ? s->dim[s->ndim - 1] : 1;
 }
 
-double reference_activation(const char *name, double z) {
-  if (strcmp(name, "relu") == 0) return z > 0 ? z : 0;
-  if (strcmp(name, "tanh") == 0) return tanh(z);
-  if (strcmp(name, "sigmoid") == 0) return 1 / (1 + exp(-z));
+double reference_activation(const char *name, const pb_attr *attr, double z) {
+#define IS(text) (strcmp(name, text) == 0)
+  const double scale = 1.0507009873554804934, alpha = 1.6732632423543772848;
+  if (IS("relu")) return z > 0 ? z : 0;
+  if (IS("tanh")) return tanh(z);
+  if (IS("sigmoid")) return 1 / (1 + exp(-z));
+  if (IS("exp")) return exp(z);
+  if (IS("log")) return log(z);
+  if (IS("erf")) return erf(z);
+  if (IS("step")) return z >= 0 ? 1 : isnan(z) ? z : 0;
+  if (IS("leaky_relu")) return z > 0 ? z : attr[0].f * z;
+  if (IS("elu")) return z > 0 ? z : attr[0].f * expm1(z);
+  if (IS("selu")) return z > 0 ? scale * z : scale * alpha * expm1(z);
+  if (IS("gelu")) return z * erfc(-z * sqrt(0.5)) / 2;
+  if (IS("gelu_tanh")) return z / 2 * (1 + tanh(sqrt(2 / acos(-1)) * (z + 0.044715 * z * z * z)));
+  if (IS("silu")) return z / (1 + exp(-z));
+  if (IS("mish")) return z * tanh(log1p(exp(z)));
+  if (IS("softplus")) return log1p(exp(z));
+  if (IS("softsign")) return z / (1 + fabs(z));
+  if (IS("hard_sigmoid")) return z < -3 ? 0 : z > 3 ? 1 : z / 6 + 0.5;
+  if (IS("hard_tanh")) return z < -1 ? -1 : z > 1 ? 1 : z;
   return z;
+#undef IS
 }
 
 static void elementwise(const op_case *c, int64_t n, int64_t size, const double *const *in,
                         double *out) {
-  for (int64_t i = 0; i < n * size; i++) out[i] = reference_activation(c->op, in[0][i]);
+  for (int64_t i = 0; i < n * size; i++) out[i] = reference_activation(c->op, c->attr, in[0][i]);
 }
 
 static void dense(const op_case *c, int64_t n, int64_t size, const double *const *in, double *out) {
@@ -28,7 +46,8 @@ static void dense(const op_case *c, int64_t n, int64_t size, const double *const
     for (int64_t o = 0; o < outputs; o++) {
       double z = c->nin > 2 ? in[2][o] : 0;
       for (int64_t i = 0; i < inputs; i++) z += in[0][r * inputs + i] * in[1][o * inputs + i];
-      out[r * outputs + o] = c->activation ? reference_activation(c->activation, z) : z;
+      out[r * outputs + o] =
+          c->activation ? reference_activation(c->activation, c->activation_attr, z) : z;
     }
 }
 
@@ -46,6 +65,28 @@ static void softmax(const op_case *c, int64_t n, int64_t size, const double *con
   for (int64_t r = 0; r < n * size / classes; r++) {
     const double *x = in[0] + r * classes;
     for (int64_t i = 0; i < classes; i++) out[r * classes + i] = exp(x[i] - log_sum(x, classes));
+  }
+}
+
+static void log_softmax(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                        double *out) {
+  softmax(c, n, size, in, out);
+  for (int64_t i = 0; i < n * size; i++) out[i] = log(out[i]);
+}
+
+static void prelu(const op_case *c, int64_t n, int64_t size, const double *const *in, double *out) {
+  int64_t slopes = case_columns(c, 1);
+  for (int64_t i = 0; i < n * size; i++)
+    out[i] = in[0][i] > 0 ? in[0][i] : in[1][i % slopes] * in[0][i];
+}
+
+static void maxout(const op_case *c, int64_t n, int64_t size, const double *const *in,
+                   double *out) {
+  int64_t pieces = c->attr[0].i;
+  for (int64_t i = 0; i < n * size; i++) {
+    out[i] = in[0][i * pieces];
+    for (int64_t p = 1; p < pieces; p++)
+      if (!(in[0][i * pieces + p] <= out[i])) out[i] = in[0][i * pieces + p];
   }
 }
 
@@ -237,6 +278,18 @@ static void accuracy(const op_case *c, int64_t n, int64_t size, const double *co
 #define UNARIES(...) \
   UNARY(identity, __VA_ARGS__), UNARY(relu, __VA_ARGS__), UNARY(tanh, __VA_ARGS__), \
       UNARY(sigmoid, __VA_ARGS__)
+#define MORE_UNARIES(...) \
+  UNARY(exp, __VA_ARGS__), UNARY(erf, __VA_ARGS__), UNARY(step, __VA_ARGS__), \
+      UNARY(selu, __VA_ARGS__), UNARY(gelu, __VA_ARGS__), UNARY(gelu_tanh, __VA_ARGS__), \
+      UNARY(silu, __VA_ARGS__), UNARY(mish, __VA_ARGS__), UNARY(softplus, __VA_ARGS__), \
+      UNARY(softsign, __VA_ARGS__), UNARY(hard_sigmoid, __VA_ARGS__)
+#define WITH_SLOPE(name, x, a) \
+  {.op = #name, .nin = 1, .in = {x}, .attr = {{.f = a}}, .forward = elementwise}
+#define PRELU(x, slopes) {.op = "prelu", .nin = 2, .in = {x, VECTOR(slopes)}, .forward = prelu}
+#define MAXOUT(x, pieces) \
+  {.op = "maxout", .nin = 1, .in = {x}, .attr = {{.i = pieces}}, .span = 20, .forward = maxout}
+#define LOG_SOFTMAX(x, size) \
+  {.op = "log_softmax", .nin = 1, .in = {x}, .span = size, .forward = log_softmax}
 #define SOFTMAX(x, size) {.op = "softmax", .nin = 1, .in = {x}, .span = size, .forward = softmax}
 #define NOISE(name, rate, train, ...) \
   {.op = #name, \
@@ -324,12 +377,36 @@ const op_case op_cases[] = {
     DENSE_BIAS(ROW(301), 301, 3, NULL),
     DENSE_BIAS(GRID(3, 6), 6, 10, "relu"),
     DENSE(GRID(2, 37), 37, 5, "tanh"),
+    DENSE_BIAS(ROW(5), 5, 18, "softplus"),
+    {.op = "dense",
+     .activation = "leaky_relu",
+     .activation_attr = {{.f = 0.1}},
+     .nin = 2,
+     .in = {ROW(9), MATRIX(12, 9)},
+     .forward = dense},
     UNARIES(SCALAR),
     UNARIES(ROW(1)),
     UNARIES(ROW(5)),
     UNARIES(ROW(64)),
     UNARIES(GRID(3, 7)),
     UNARIES(VECTOR(9)),
+    MORE_UNARIES(ROW(5)),
+    MORE_UNARIES(ROW(64)),
+    MORE_UNARIES(GRID(3, 7)),
+    {.op = "log", .nin = 1, .in = {ROW(33)}, .fill = {ABOUT_ONE}, .forward = elementwise},
+    {.op = "hard_tanh", .nin = 1, .in = {ROW(33)}, .span = 0.9, .forward = elementwise},
+    WITH_SLOPE(leaky_relu, ROW(33), 0.1),
+    WITH_SLOPE(elu, GRID(3, 7), 0.5),
+    PRELU(ROW(1), 1),
+    PRELU(ROW(70), 70),
+    PRELU(ROW(70), 1),
+    PRELU(GRID(3, 7), 7),
+    MAXOUT(ROW(2), 2),
+    MAXOUT(ROW(15), 3),
+    MAXOUT(GRID(3, 8), 4),
+    LOG_SOFTMAX(ROW(1), 0),
+    LOG_SOFTMAX(ROW(37), 0),
+    LOG_SOFTMAX(GRID(3, 5), 0),
     SOFTMAX(ROW(1), 0),
     SOFTMAX(ROW(2), 0),
     SOFTMAX(ROW(10), 0),

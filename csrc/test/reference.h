@@ -14,6 +14,7 @@ typedef enum { SIGNED, CLASS, MASSES, BITS, TIES, ABOUT_ONE } values;
 typedef struct op_case op_case;
 struct op_case {
   const char *op, *activation; /* the latter fused, or NULL */
+  pb_attr activation_attr[1];
   int nin;
   pb_shape
       in[PB_MAX_IN]; /* unbatched inputs are parameters, or running state where the op says so */
@@ -31,7 +32,7 @@ extern const int op_case_count;
 
 /* Sizes of a row of input j, and of a row of the output. */
 int64_t case_columns(const op_case *, int j);
-double reference_activation(const char *name, double z);
+double reference_activation(const char *name, const pb_attr *attr, double z);
 
 /* A step of an optimiser with attributes a for one parameter w, its gradient g and state s. */
 typedef void optim_rule(const pb_attr *a, const pb_step *, double g, double *w, double *s);

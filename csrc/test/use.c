@@ -68,16 +68,17 @@ static void write_phase(use *u, pb_phase phase, bool add) {
   k->out = u->y, k->dout = phase == PB_FORWARD ? -1 : u->dy, k->saved = u->saved;
   memcpy(k->attr, c->attr, sizeof k->attr);
   if (c->activation) k->activation = pb_find_op(u->draft.table, c->activation);
+  k->activation_attr[0] = c->activation_attr[0];
   for (int j = 0; j < c->nin; j++) {
     k->in[j] = u->x[j];
     k->din[j] = phase == PB_FORWARD ? -1 : u->dx[j], k->add[j] = add;
   }
 }
 
-/* A step of the central differences may not cross the kink of a fused relu. */
+/* A step of the central differences may not cross the kink of a fused relu or leaky_relu. */
 static bool clear_of_kinks(const use *u) {
   op_case linear = *u->c;
-  if (!linear.activation || strcmp(linear.activation, "relu") != 0) return true;
+  if (!linear.activation || !strstr(linear.activation, "relu")) return true;
   linear.activation = NULL;
   double *z = numbers(u->n * u->size);
   bool clear = true;
