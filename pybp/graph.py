@@ -15,7 +15,9 @@ from pybp import _core
 from pybp.init import Initializer
 
 OPS: dict[str, dict] = _core.ops()
-ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]} | {"softmax"}
+FUNCTIONS = {"exp", "log", "erf"}  # elementwise, but no activations
+ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]} - FUNCTIONS
+ACTIVATIONS |= {"softmax", "log_softmax", "prelu"}
 
 
 @dataclass(eq=False)
@@ -89,6 +91,21 @@ class Node:
     def flags(self) -> set[str]:
         """The flags of the op's table row."""
         return OPS[self.op]["flags"]
+
+
+def no_dead_ends(root: Node, trains: Callable[[Node], bool]) -> None:
+    """Refuse a graph in which something trains before an op without a derivative."""
+    needs: set[int] = set()
+    for node in topological([root]):
+        fed = any(id(parent) in needs for parent in node.inputs)
+        if fed and not OPS[node.op]["differentiable"]:
+            raise ValueError(
+                f"layer {node.layer!r}: {node.op} has no derivative, so nothing before it can be "
+                "trained by gradients: use activation='sigmoid' or 'tanh' instead, or freeze the "
+                "layers up to it with trainable=False; predict works then"
+            )
+        if fed or trains(node):
+            needs.add(id(node))
 
 
 def topological(roots: Iterable[Node]) -> list[Node]:

@@ -87,11 +87,12 @@ class CrossEntropy(Loss):
                 f"loss 'cross_entropy' needs at least two outputs, layer {output.layer!r} has one: "
                 "use loss='binary_cross_entropy'"
             )
-        if output.op == "softmax":
+        if output.op in ("softmax", "log_softmax"):
             return output.inputs[0]
         if output.op not in ("dense", "identity"):
             raise ValueError(
-                f"loss 'cross_entropy' takes a last layer with softmax or without activation, "
+                f"loss 'cross_entropy' takes a last layer with softmax, log_softmax or no "
+                f"activation, "
                 f"layer {output.layer!r} ends in {output.op}"
             )
         return output

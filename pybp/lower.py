@@ -20,7 +20,7 @@ import numpy as np
 
 from pybp._core import Plan
 from pybp.errors import NotAdaptedError
-from pybp.graph import OPS, Node, Running, topological
+from pybp.graph import OPS, Node, Running, no_dead_ends, topological
 from pybp.rewrite import rewrite
 from pybp.store import ALIGN, ParameterStore
 from pybp.updates import NO_RULES, Rules, Update
@@ -275,8 +275,9 @@ class _Lowering:
 
     def backward(self) -> None:
         """Reverse sweep from the loss, the first result."""
-        needs = self.needing_gradients()
         loss = self.request.results[0]
+        no_dead_ends(loss, lambda node: self.trains(node) or node in self.request.wrt)
+        needs = self.needing_gradients()
         for node in reversed(self.order):
             if node is loss or id(node) in self.gradients:
                 self.differentiate(node, needs)

@@ -25,7 +25,7 @@ from pybp import (
 from pybp.checks import whole
 from pybp.described import to_data
 from pybp.errors import NotCompiledError, unknown
-from pybp.graph import Node, topological
+from pybp.graph import Node, no_dead_ends, topological
 from pybp.history import History
 from pybp.layers import Layer
 from pybp.layers.scaler import Scaler
@@ -108,6 +108,7 @@ class Model:
         chosen = optim.get(optimizer)
         goal = losses.get(loss)
         goal.scores(self._output)  # does the last layer suit the loss?
+        no_dead_ends(self._output, lambda node: any(p.trainable for p in node.parameters))
         if isinstance(metrics, str):
             raise TypeError(f"metrics must be a list of names: [{metrics!r}]")
         measures = tuple(get_metric(m) for m in metrics)

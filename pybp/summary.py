@@ -6,6 +6,7 @@ import math
 
 from pybp.graph import Node, topological
 from pybp.layers import Layer
+from pybp.layers.activation import name_of
 
 TITLES = ("layer", "kind", "output", "parameters", "FLOPs/row")
 
@@ -20,8 +21,8 @@ def table(named: list[tuple[str, Layer, Node]]) -> str:
         count = sum(math.prod(p.shape) for n in own for p in n.parameters)
         work = sum(n.flops for n in own)
         parameters, flops = parameters + count, flops + work
-        activation = getattr(layer, "activation", None)
-        kind = f"{type(layer).__name__} {activation or ''}".rstrip()
+        activation = name_of(getattr(layer, "activation", None))
+        kind = f"{type(layer).__name__} {activation}".rstrip()
         shape = f"(N, {', '.join(map(str, node.shape))})"
         rows.append((name, kind, shape, f"{count:,}", f"{work:,}"))
     rows.append(("total", "", "", f"{parameters:,}", f"{flops:,}"))

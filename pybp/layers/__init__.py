@@ -1,9 +1,10 @@
 """Layers: what a model is made of. Each is a description that adds nodes to the graph."""
 
-from pybp.layers.activation import Activation
+from pybp.layers.activation import Activation, PReLU
 from pybp.layers.base import Layer
 from pybp.layers.dense import Dense
 from pybp.layers.input import Input
+from pybp.layers.maxout import Maxout
 from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
 from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
 from pybp.layers.scaler import MinMaxScaler, StandardScaler
@@ -15,6 +16,8 @@ KINDS: dict[str, type[Layer]] = {
         Input,
         Dense,
         Activation,
+        PReLU,
+        Maxout,
         Dropout,
         AlphaDropout,
         GaussianDropout,
@@ -39,7 +42,9 @@ __all__ = [
     "Input",
     "Layer",
     "LayerNorm",
+    "Maxout",
     "MinMaxScaler",
+    "PReLU",
     "RMSNorm",
     "StandardScaler",
     "TrainedLayer",

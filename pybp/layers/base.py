@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pybp.described import Described
-from pybp.errors import unknown
-from pybp.graph import ACTIVATIONS, Node
+from pybp.graph import Node
 
 LARGEST = 2**31 - 1  # of one dimension: BLAS libraries count in 32 bits
 
@@ -21,27 +20,3 @@ class Layer(Described):
     def build(self, x: Node | None, name: str) -> Node:
         """The layer's output for the input node `x`."""
         raise NotImplementedError
-
-
-def activation_name(given: object, what: str) -> str | None:
-    """The op of an activation's name; None for no activation ("linear" is another name for it)."""
-    if given is None:
-        return None
-    if not isinstance(given, str):
-        raise TypeError(f"{what}: activation must be a name or None, got {given!r}")
-    if given == "linear":
-        return None
-    if given not in ACTIVATIONS:
-        raise unknown(f"activation for {what}", given, ACTIVATIONS | {"linear"})
-    return given
-
-
-def activate(x: Node, activation: str | None, name: str) -> Node:
-    """`x` through an activation. A second softmax is refused: it would flatten the first."""
-    if activation is None:
-        return x
-    if activation == "softmax" and x.op == "softmax":
-        raise ValueError(
-            f"layer {name!r}: softmax of a softmax (layer {x.layer!r}); remove one of the two"
-        )
-    return Node(activation, (x,), layer=name)

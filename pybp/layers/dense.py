@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from pybp import init
 from pybp.checks import boolean, whole
 from pybp.graph import Node
-from pybp.layers.base import LARGEST, activate, activation_name
+from pybp.layers.activation import activate, activation_of, weight_init_for
+from pybp.layers.base import LARGEST
 from pybp.layers.trained import TrainedLayer
 
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from pybp.layers.activation import Activation, PReLU
     from pybp.layers.trained import Training
 
 
@@ -23,11 +25,12 @@ class Dense(TrainedLayer):
     ----------
     units : int
         Number of outputs O. `weight` has shape [O, I], `bias` [O].
-    activation : str, optional
-        f; linear when left out.
+    activation : str, `Activation` or `PReLU`, optional
+        f, by name or with its arguments; linear when left out.
     use_bias : bool
     weight_init, bias_init : initialiser, its name, or a constant
-        By default He for relu and Glorot otherwise; zeros for the bias.
+        By default He for relu and its kin (leaky_relu, prelu, elu, gelu, silu, mish), LeCun for
+        selu, Glorot otherwise; zeros for the bias.
     **training
         weight_regularizer, bias_regularizer, max_norm, learning_rate_factor, trainable: see
         `pybp.layers.TrainedLayer`.
@@ -38,7 +41,7 @@ class Dense(TrainedLayer):
     def __init__(
         self,
         units: int,
-        activation: str | None = None,
+        activation: str | Activation | PReLU | None = None,
         use_bias: bool = True,
         weight_init: object = None,
         bias_init: object = 0.0,
@@ -47,10 +50,10 @@ class Dense(TrainedLayer):
     ) -> None:
         super().__init__(name, **training)
         self.units = whole(units, "Dense: units", most=LARGEST)
-        self.activation = activation_name(activation, "Dense")
+        self.activation = activation_of(activation, "Dense")
         self.use_bias = boolean(use_bias, "Dense: use_bias")
         if weight_init is None:
-            weight_init = "he" if self.activation == "relu" else "glorot"
+            weight_init = weight_init_for(self.activation)
         self.weight_init = init.get(weight_init, "Dense: weight_init")
         self.bias_init = init.get(bias_init, "Dense: bias_init")
 
@@ -60,4 +63,5 @@ class Dense(TrainedLayer):
         parameters = [self.weight(f"{name}.weight", shape, self.weight_init)]
         if self.use_bias:
             parameters.append(self.bias(f"{name}.bias", (self.units,), self.bias_init))
-        return activate(Node("dense", (x,), tuple(parameters), layer=name), self.activation, name)
+        linear = Node("dense", (x,), tuple(parameters), layer=name)
+        return activate(linear, self.activation, name, self)
