@@ -221,7 +221,7 @@ CASES = {
     "hard_tanh": kinked(-1.0, 1.0),
     "prelu": [
         Case([s], [(c,)], draw=away_from(0.0, shape=s), rows=n)
-        for s, c, n in [((1,), 1, 5), ((7,), 7, 13), ((7,), 1, 13), ((3, 5), 5, 6), ((130,), 130, 40)]
+        for s, c, n in [((1,), 1, 5), ((7,), 7, 9), ((7,), 1, 9), ((3, 5), 5, 6), ((90,), 90, 40)]
     ],
     "maxout": [
         Case([s], attrs={"pieces": p}, draw=apart(s), rows=n)

