@@ -164,6 +164,12 @@ class ReduceLROnPlateau(Monitor):
 class TimeLimit(Callback):
     """Ends the training after so many seconds on the clock: within about 0.1 s, or one step where
     that lasts longer, in the middle of an epoch too. What remains of it is done by the next `fit`.
+
+    >>> import pybp as bp
+    >>> model = bp.Sequential([bp.Input(1), bp.Dense(1)])
+    >>> model.compile(loss="mse")
+    >>> model.fit([[1.0]], [[2.0]], epochs=10**9, callbacks=[TimeLimit(0.2)], verbose=0).ending
+    'stopped'
     """
 
     def __init__(self, seconds: float) -> None:
