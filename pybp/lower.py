@@ -249,7 +249,7 @@ class _Lowering:
             "phase": phase,
             "op": node.op,
             "node": self.number[id(node)],
-            "attrs": node.attrs,
+            "attrs": node.attrs | ({"frozen": 1} if self.frozen(node) else {}),
             "in": inputs,
             "out": self.values[id(node)],
             "saved": self.saved.get(id(node), -1),
@@ -287,7 +287,8 @@ class _Lowering:
                 self.gradients[id(node)] = self.gradients[id(real)]
         self.update_rest()
         for node in self.order:
-            if self.request.optimizer and self.request.training and OPS[node.op]["commits"]:
+            commits = OPS[node.op]["commits"] and not self.frozen(node)
+            if self.request.optimizer and self.request.training and commits:
                 self.emit("commit", node)
 
     def needing_gradients(self) -> set[int]:
@@ -306,6 +307,11 @@ class _Lowering:
         """Whether the node's parameters get gradients: frozen ones only where they are asked for
         without an optimiser."""
         return any(p.trainable or not self.request.optimizer for p in node.parameters)
+
+    def frozen(self, node: Node) -> bool:
+        """Whether the node knows of freezing, as batch normalisation does, and is frozen."""
+        stays = node.parameters and self.request.optimizer and not self.trains(node)
+        return "frozen" in node.attrs and bool(stays)
 
     def differentiate(self, node: Node, needs: set[int]) -> None:
         if id(node) in self.graph.host:

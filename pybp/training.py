@@ -358,7 +358,10 @@ class _Trainer:
 def _check_smallest_batch(lowered: Lowered, rows: int, batch: int) -> None:
     """One value has no variance: layers that look at the whole batch need two."""
     smallest = rows % batch or batch
-    for node in lowered.order:
+    for k in lowered.instructions:
+        if k["phase"] != "commit":
+            continue
+        node = lowered.order[k["node"]]
         if "mixes_rows" in node.flags and smallest * math.prod(node.shape[:-1]) < 2:
             raise ValueError(
                 f"layer {node.layer!r} needs at least two rows in every batch, and {rows} rows in "

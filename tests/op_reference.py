@@ -99,7 +99,7 @@ REFERENCE = {
     "batch_norm_affine": lambda mean, variance, gamma=1.0, beta=0.0, *, eps: np.stack(
         [gamma / np.sqrt(variance + eps), beta - mean * gamma / np.sqrt(variance + eps)]
     ),
-    "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps: (
+    "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps, frozen: (
         gamma * (x - mean) / np.sqrt(variance + eps) + beta
     ),
     "squared_error": lambda y, t, factor, mean: factor * ((y - t) ** 2).sum(axis=1),
@@ -131,11 +131,11 @@ class Case:
     reference: object = None
 
 
-def batch_norm_of_batch(x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps):
+def batch_norm_of_batch(x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps, frozen):
     """In training the statistics are the batch's, over all axes but the last."""
     axes = tuple(range(x.ndim - 1))
     return REFERENCE["batch_norm"](
-        x, x.mean(axes), x.var(axes), gamma, beta, momentum=momentum, eps=eps
+        x, x.mean(axes), x.var(axes), gamma, beta, momentum=momentum, eps=eps, frozen=frozen
     )
 
 
@@ -143,15 +143,15 @@ def batch_norms():
     """With and without gamma and beta, in training and not; past the edges of blocks of columns."""
     for shape, rows in [((1,), 5), ((7,), 13), ((70,), 33), ((3, 5), 6), ((130,), 40)]:
         for affine in (0, 2):
-            for training in (False, True):
+            for training, frozen in [(False, 0), (True, 0), (True, 1)]:
                 yield Case(
                     [shape],
                     [shape[-1:]] * affine,
-                    {"momentum": 0.1, "eps": 0.1},
+                    {"momentum": 0.1, "eps": 0.1, "frozen": frozen},
                     rows=rows,
                     running=[shape[-1:]] * 2,
                     training=training,
-                    reference=batch_norm_of_batch if training else None,
+                    reference=batch_norm_of_batch if training and not frozen else None,
                 )
 
 

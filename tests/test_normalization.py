@@ -316,3 +316,81 @@ def test_a_batch_of_one_row_is_refused():
 def test_mistakes(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+def test_a_frozen_layer_is_as_at_inference():
+    """It keeps gamma, beta and statistics, and uses the latter in training."""
+    x, y = data(40)
+    model = classifier(bp.BatchNorm(), bp.Activation("tanh"), optimizer=bp.optim.SGD(0.05))
+    model.fit(x, y, epochs=3, batch_size=10, verbose=0)
+    model.freeze("batchnorm0")
+    kept = {name: v.copy() for name, v in model.tensors().items() if name.startswith("batchnorm0")}
+    gradients = {name: g.copy() for name, g in model.gradients(x, y).items()}
+    start = {name: view.copy() for name, view in model.parameters.items()}
+    assert model.train_on_batch(x, y)["loss"] == pytest.approx(model_loss(start, model, x, y))
+    for name in ("dense0.weight", "dense1.bias"):
+        wanted = start[name] - 0.05 * gradients[name]
+        np.testing.assert_allclose(model.parameters[name], wanted, rtol=1e-12, atol=1e-15)
+    assert all(np.array_equal(model.tensors()[name], value) for name, value in kept.items())
+    model.train_on_batch(x[:1], y[:1])  # a single row is fine then
+    model.unfreeze("batchnorm0")
+    model.train_on_batch(x, y)
+    assert not any(np.array_equal(model.tensors()[name], value) for name, value in kept.items())
+
+
+def model_loss(parameters, model, x, y):
+    """What evaluate says at other parameters."""
+    now = {name: view.copy() for name, view in model.parameters.items()}
+    for name, value in parameters.items():
+        model.parameters[name][...] = value
+    loss = model.evaluate(x, y)["loss"]
+    for name, value in now.items():
+        model.parameters[name][...] = value
+    return loss
+
+
+@pytest.mark.parametrize("kind", [bp.BatchNorm, bp.LayerNorm, bp.RMSNorm])
+def test_options_of_layers_with_parameters(kind, tmp_path):
+    """A penalty on gamma and a rate of its own, against the step without them."""
+    x, y = data(40)
+
+    def step(**options):
+        model = classifier(kind(name="norm", **options), optimizer=bp.optim.SGD(0.1))
+        model.train_on_batch(x, y)
+        return model
+
+    plain = step().parameters["norm.gamma"] - 1
+    slow = step(learning_rate_factor=0.5).parameters["norm.gamma"] - 1
+    np.testing.assert_allclose(slow, plain / 2, rtol=1e-9, atol=1e-12)
+    pulled = step(weight_regularizer=bp.regularizers.L1(0.3))
+    np.testing.assert_allclose(pulled.parameters["norm.gamma"] - 1, plain - 0.03, rtol=1e-9)
+    assert np.array_equal(step(trainable=False).parameters["norm.gamma"], np.ones(17))
+    with pytest.raises(ValueError, match="max_norm"):
+        kind(max_norm=1.0)
+    pulled.save(tmp_path / "m.pybp")
+    assert repr(bp.load(tmp_path / "m.pybp")) == repr(pulled)
+
+
+def test_early_stopping_restores_the_statistics_too():
+    x, y = data(40)
+    model = classifier(bp.BatchNorm())
+    model.fit(x, y, batch_size=10, verbose=0)
+    stop = bp.callbacks.EarlyStopping(monitor="val_loss", patience=1)
+    seen = []
+    note = bp.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(
+            (logs["val_loss"], model.buffers["batchnorm0.mean"].copy())
+        )
+    )
+    validation = (x[:10] + 5, y[:10])
+    model.fit(
+        x,
+        y,
+        epochs=12,
+        batch_size=10,
+        validation_data=validation,
+        verbose=0,
+        callbacks=[note, stop],
+    )
+    best = min(seen, key=lambda pair: pair[0])[1]
+    assert np.array_equal(model.buffers["batchnorm0.mean"], best)

@@ -7,7 +7,7 @@
  * In training mean and variance (biased) are those of the batch's M values of the column, and at the
  * end of the step the running ones follow, with the unbiased variance:
  *     running <- (1 - momentum) running + momentum (mean, variance M / (M - 1))
- * Otherwise they are the running ones. With h = (x - mean) / sqrt(variance + eps):
+ * Otherwise, and in a frozen layer, they are the running ones. With h = (x - mean) / sqrt(variance + eps):
  *     dgamma = sum_m dy h    dbeta = sum_m dy
  *     dx = gamma / sqrt(variance + eps) (dy - dbeta / M - h dgamma / M)   in training
  *     dx = gamma / sqrt(variance + eps) dy                                otherwise
@@ -18,7 +18,7 @@
 #include "ops/columns.h"
 
 enum { X, MEAN, VARIANCE, GAMMA, BETA };
-enum { MOMENTUM, EPS };
+enum { MOMENTUM, EPS, FROZEN };
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   const pb_shape *x = &in[X];
@@ -30,6 +30,11 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   r->saved_once = 2 * columns;
   r->flops = 10 * pb_shape_size(x);
   return attr[MOMENTUM].f >= 0 && attr[MOMENTUM].f <= 1 && attr[EPS].f > 0;
+}
+
+/* Whether the statistics are those of the batch at hand. */
+static bool of_batch(const pb_instr *k, const pb_lane *lane) {
+  return lane->training && !k->attr[FROZEN].i;
 }
 
 /* A few columns of a batch. */
@@ -70,10 +75,10 @@ static columns block_at(const pb_instr *k, const pb_lane *lane, int64_t begin, i
   int64_t stride = columns_of(k, lane);
   columns b = {
       .rows = rows_of(k, lane), .stride = stride, .begin = begin, .n = min_i(BLOCK, end - begin)};
-  if (lane->training && k->phase != PB_FORWARD) {
+  if (of_batch(k, lane) && k->phase != PB_FORWARD) {
     const double *saved = lane->ptr[k->saved];
     fill(&b, k, lane, saved + begin, saved + stride + begin);
-  } else if (!lane->training) {
+  } else if (!of_batch(k, lane)) {
     fill(&b, k, lane, (double *)lane->ptr[k->in[MEAN]] + begin,
          (double *)lane->ptr[k->in[VARIANCE]] + begin);
   }
@@ -86,7 +91,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
   share(lane, all, GRAIN, &begin, &end);
   for (; begin < end; begin += BLOCK) {
     columns b = block_at(k, lane, begin, end);
-    if (lane->training) {
+    if (of_batch(k, lane)) {
       double mean[BLOCK], variance[BLOCK];
       take_statistics(&b, x, mean, variance);
       fill(&b, k, lane, mean, variance);
@@ -127,7 +132,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
   for (; begin < end; begin += BLOCK) {
     columns b = block_at(k, lane, begin, end);
     double slope[BLOCK], tilt[BLOCK] = {0}, shift[BLOCK] = {0};
-    if (lane->training) take_sums(&b, x, dy, tilt, shift);
+    if (of_batch(k, lane)) take_sums(&b, x, dy, tilt, shift);
     for (int64_t c = 0; c < b.n; c++) {
       slope[c] = b.gamma[c] * b.scale[c];
       tilt[c] *= b.scale[c] / (double)b.rows;
@@ -172,7 +177,7 @@ static void commit(const pb_instr *k, const pb_lane *lane) {
 }
 
 PB_OP(batch_norm) = {.name = "batch_norm",
-                     .attrs = "momentum:float eps:float",
+                     .attrs = "momentum:float eps:float frozen:int",
                      .min_in = 3,
                      .max_in = 5,
                      .params = 2,

@@ -36,6 +36,11 @@ class BatchNorm(TrainedLayer):
     affine : bool
         Whether there are gamma and beta, [C] each; ones and zeros at first.
 
+    Frozen, by `trainable=False` or `model.freeze`, it uses its running statistics in training too
+    and leaves them as they are. With an optimiser that accumulates gradients, the statistics are
+    those of each piece of the batch, and the running ones follow the last piece of a step; averaged
+    parameters (EMA, SWA) go with the running statistics of the training.
+
     The running statistics are `model.buffers["batchnorm0.mean"]` and `"batchnorm0.variance"`, [C]
     float64, zeros and ones at first. A row of sample weight 0 counts in the batch's statistics like
     any other: it takes part in the layer, though not in the loss. Every batch needs two rows:
@@ -78,7 +83,7 @@ class BatchNorm(TrainedLayer):
             "batch_norm",
             (x,),
             parameters if self.affine else (),
-            {"momentum": self.momentum, "eps": self.eps},
+            {"momentum": self.momentum, "eps": self.eps, "frozen": 0},
             name,
             running=(
                 Running(f"{name}.mean", shape, 0.0),
