@@ -213,6 +213,7 @@ struct pb_instr {
   int32_t din[PB_MAX_IN], dout;
   bool add[PB_MAX_IN]; /* add to the gradient instead of storing: not its first writer */
   bool fused_update;   /* backward_param hands its gradient to the optimiser, tile by tile */
+  pb_kernel *run;      /* set by seal: what does this phase */
   bool serial;         /* set by seal: too little work to share between threads */
   pb_attr attr[PB_MAX_ATTR];
   const pb_op *activation; /* fused elementwise op, or NULL */
@@ -271,6 +272,8 @@ struct pb_lane {
   const pb_source *source;
   const int64_t *index; /* row numbers to gather, or NULL for first_row .. first_row + n - 1 */
   int64_t first_row;
+  const int64_t *next; /* rows of the batch after this one, where it is shuffled */
+  int64_t nnext;
   const pb_plan *plan;
   const double *coef; /* the optimiser's numbers for this step: [groups][PB_MAX_COEF] */
   const pb_step *now;

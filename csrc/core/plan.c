@@ -229,6 +229,7 @@ static pb_status seal_update(pb_plan *p, pb_instr *k, int32_t i) {
   }
   k->flops = (k->end - k->begin) * 10 / p->capacity;
   k->serial = k->flops < SERIAL_FLOPS / p->capacity;
+  k->run = pb_update;
   return PB_OK;
 }
 
@@ -310,12 +311,12 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   for (int j = k->op->max_in - k->op->params; k->fused_update && j < k->nin; j++)
     if (p->tensor[k->in[j]].arena != PB_PARAM)
       return refuse(p, "instruction %d: %s: input %d is no parameter", (int)i, k->op->name, j);
-  bool runs = k->phase == PB_FORWARD       ? k->op->forward != NULL
-              : k->phase == PB_DELTA       ? k->activation && k->activation->chain
-              : k->phase == PB_BACKWARD_IN ? k->op->backward_in != NULL
-              : k->phase == PB_COMMIT      ? k->op->commit != NULL
-                                           : k->op->backward_param != NULL;
-  if (!runs) return refuse(p, "instruction %d: %s has no such phase", (int)i, k->op->name);
+  k->run = k->phase == PB_FORWARD       ? k->op->forward
+           : k->phase == PB_DELTA       ? (k->activation && k->activation->chain ? pb_delta : NULL)
+           : k->phase == PB_BACKWARD_IN ? k->op->backward_in
+           : k->phase == PB_COMMIT      ? k->op->commit
+                                        : k->op->backward_param;
+  if (!k->run) return refuse(p, "instruction %d: %s has no such phase", (int)i, k->op->name);
   if (!apart(p, k))
     return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
   if (k->phase == PB_BACKWARD_IN && k->din[0] == -1)

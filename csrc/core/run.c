@@ -15,29 +15,6 @@
 #include "core/workspace.h"
 #include "pybp.h"
 
-/* dz = dy f'(z) in place. */
-static void delta(const pb_instr *k, const pb_lane *lane) {
-  const pb_tensor *y = &lane->plan->tensor[k->out];
-  int64_t begin = 0, end = (y->shape.batched ? lane->n : 1) * y->size;
-  pb_share(&begin, &end, lane);
-  if (begin >= end) return;
-  int64_t at = begin * lane->plan->table->real_size;
-  char *dy = (char *)lane->ptr[k->dout] + at;
-  k->activation->chain(k->activation_attr, end - begin, NULL, (char *)lane->ptr[k->out] + at, dy,
-                       dy);
-}
-
-static void run_instr(const pb_instr *k, const pb_lane *lane) {
-  switch (k->phase) {
-    case PB_FORWARD: k->op->forward(k, lane); break;
-    case PB_DELTA: delta(k, lane); break;
-    case PB_BACKWARD_IN: k->op->backward_in(k, lane); break;
-    case PB_BACKWARD_PARAM: k->op->backward_param(k, lane); break;
-    case PB_COMMIT: k->op->commit(k, lane); break;
-    default: pb_update(k, lane);
-  }
-}
-
 /* --- a region: the threads that walk a program together --------------------------------------- */
 
 #define POLL_SECONDS 0.03
@@ -85,22 +62,36 @@ static bool changes_parameters(const pb_instr *k) {
   return k->phase >= PB_UPDATE || k->fused_update;
 }
 
+/* The same for one thread, which has nobody to meet. */
+static bool run_alone(int32_t begin, int32_t end, const pb_lane *lane, region *r) {
+  const pb_instr *instr = lane->plan->instr;
+  bool may_leave = true;
+  for (int32_t i = begin; i < end; i++) {
+    instr[i].run(&instr[i], lane);
+    may_leave &= !changes_parameters(&instr[i]);
+    if (may_leave && (!instr[i].serial || i + 1 == end) && interrupted(r)) return false;
+  }
+  return true;
+}
+
 /* Instructions [begin, end) on this thread; false when the run was interrupted among them, before
    any that changes parameters. Serial neighbours stay on thread 0 without a meeting; all meet after
-   the last one. Naming the instruction to leave after, instead of raising a flag, lets a slow thread
-   that has not yet looked at one meeting's answer see the next meeting's without harm. */
-static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r) {
+   the last one, unless it is serial and `more` follows on thread 0. Naming the instruction to leave
+   after, instead of raising a flag, lets a slow thread that has not yet looked at one meeting's
+   answer see the next meeting's without harm. */
+static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r, bool more) {
+  if (lane->parts == 1) return run_alone(begin, end, lane, r);
   const pb_instr *instr = lane->plan->instr;
   bool may_leave = true;
   pb_lane alone = *lane;
   alone.part = 0, alone.parts = 1;
-  if (begin == end) pb_barrier_wait(&r->meet, lane->parts);
+  if (begin == end) meet(r, lane);
   for (int32_t i = begin; i < end; i++) {
     bool serial = instr[i].serial;
-    if (!serial) run_instr(&instr[i], lane);
-    else if (lane->part == 0) run_instr(&instr[i], &alone);
+    if (!serial) instr[i].run(&instr[i], lane);
+    else if (lane->part == 0) instr[i].run(&instr[i], &alone);
     may_leave &= !changes_parameters(&instr[i]);
-    if (i + 1 < end && serial && instr[i + 1].serial) continue;
+    if (serial && (i + 1 < end ? instr[i + 1].serial : more)) continue;
     if (may_leave && lane->part == 0 && interrupted(r)) atomic_store(&r->leave_after, i);
     meet(r, lane);
     if (atomic_load(&r->leave_after) == i) return false;
@@ -148,7 +139,8 @@ typedef struct {
   pb_workspace *work;
   int64_t *order; /* the epoch's permutation, or NULL */
   region region;
-  bool stop, diverged, interrupted;
+  bool stop; /* written before the last meeting of a step, read after it */
+  bool diverged, interrupted;
   int64_t n;    /* rows of the step's batch */
   pb_step step; /* what the optimiser is told of it */
   double *coef; /* [groups][PB_MAX_COEF] */
@@ -188,7 +180,7 @@ static void judge(training *t, int64_t n) {
   const pb_plan *p = t->plan;
   for (int32_t k = 0; k < p->nresult; k++) {
     double sum = sum_rows(t->work->ptr[p->result[k]], n);
-    if (!isfinite(sum)) t->stop = t->diverged = true;
+    if (!isfinite(sum)) t->diverged = true;
     t->batch_sums[k] += sum;
   }
   if (t->diverged) find_culprit(p, t->work, n, t->run);
@@ -220,6 +212,8 @@ static void end_step(training *t) {
   t->stop = time_is_up(t) || r->epoch == r->epochs;
 }
 
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 static void zero_gradients(const pb_lane *lane) {
   int64_t begin = 0, end = lane->plan->nparam, size = lane->plan->table->real_size;
   pb_share(&begin, &end, lane);
@@ -231,23 +225,26 @@ static void zero_gradients(const pb_lane *lane) {
 static bool run_step(training *t, pb_lane *lane) {
   const pb_plan *p = t->plan;
   const pb_run *r = t->run;
-  int64_t piece = r->piece ? r->piece : r->batch;
-  lane->total = (double)t->n;
+  int64_t piece = r->piece ? r->piece : r->batch, n = t->n;
+  lane->total = (double)n;
   if (p->accumulates) zero_gradients(lane);
-  for (int64_t at = 0; at < t->n; at += piece) {
-    bool last = t->n - at <= piece;
-    lane->n = last ? t->n - at : piece;
+  for (int64_t at = 0; at < n; at += piece) {
+    bool last = n - at <= piece;
+    lane->n = last ? n - at : piece;
     lane->first_row = r->row + at;
     lane->index = t->order ? t->order + lane->first_row : NULL;
+    lane->next = t->order ? lane->index + lane->n : NULL;
+    lane->nnext = t->order ? least(piece, r->rows - lane->first_row - lane->n) : 0;
     lane->step = r->step | at / piece << PIECE_SHIFT; /* pieces draw other random numbers */
-    if (!run_range(0, p->nforward, lane, &t->region)) return false;
+    if (!run_range(0, p->nforward, lane, &t->region, true)) return false;
     if (lane->part == 0) {
       judge(t, lane->n);
-      if (last && !t->stop) prepare(t);
+      if (last && !t->diverged) prepare(t);
     }
     meet(&t->region, lane);
-    if (t->stop) return false;
-    if (!run_range(p->nforward, last ? p->ninstr : p->nbackward, lane, &t->region)) return false;
+    if (t->diverged) return false;
+    if (!run_range(p->nforward, last ? p->ninstr : p->nbackward, lane, &t->region, false))
+      return false;
   }
   return true;
 }
@@ -266,12 +263,13 @@ static void train_body(void *arg, int part, int parts) {
                   .plan = p,
                   .coef = t->coef,
                   .now = &t->step};
+  if (part == 0) begin_step(t);
+  meet(&t->region, &lane);
   while (!t->stop) {
-    if (part == 0) begin_step(t);
-    meet(&t->region, &lane);
     bool done = run_step(t, &lane);
     if (part == 0 && done) end_step(t);
     if (part == 0 && !done) t->stop = true, t->interrupted = !t->diverged;
+    if (part == 0 && !t->stop) begin_step(t);
     meet(&t->region, &lane);
   }
 }
@@ -333,7 +331,7 @@ static void once_body(void *arg, int part, int parts) {
   const pb_plan *p = lane.plan;
   lane.scratch = o->work->scratch + part * p->scratch_bytes;
   lane.part = part, lane.parts = parts;
-  if (!run_range(0, p->ninstr, &lane, &o->region) && part == 0) o->interrupted = true;
+  if (!run_range(0, p->ninstr, &lane, &o->region, false) && part == 0) o->interrupted = true;
 }
 
 pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training, uint64_t seed,
@@ -394,7 +392,7 @@ static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
                        lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;
   if (m->out)
     w->ptr[p->output] = m->out + lane.first_row * p->tensor[p->output].size * p->table->real_size;
-  for (int32_t i = m->in_place ? 1 : 0; i < p->nforward; i++) run_instr(&p->instr[i], &lane);
+  for (int32_t i = m->in_place ? 1 : 0; i < p->nforward; i++) p->instr[i].run(&p->instr[i], &lane);
   for (int32_t k = 0; m->sums && k < p->nresult; k++)
     m->sums[chunk * p->nresult + k] = sum_rows(w->ptr[p->result[k]], lane.n);
 }

@@ -15,6 +15,17 @@ void pb_share(int64_t *begin, int64_t *end, const pb_lane *lane) {
   if (*end > last) *end = last;
 }
 
+void pb_delta(const pb_instr *k, const pb_lane *lane) {
+  const pb_tensor *y = &lane->plan->tensor[k->out];
+  int64_t begin = 0, end = (y->shape.batched ? lane->n : 1) * y->size;
+  pb_share(&begin, &end, lane);
+  if (begin >= end) return;
+  int64_t at = begin * lane->plan->table->real_size;
+  char *dy = (char *)lane->ptr[k->dout] + at;
+  k->activation->chain(k->activation_attr, end - begin, NULL, (char *)lane->ptr[k->out] + at, dy,
+                       dy);
+}
+
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static char *place(const pb_plan *p, void *vector, int64_t element) {

@@ -1,4 +1,5 @@
-/* The optimiser's part of a step: what happens to ranges of the parameter vector. */
+/* What the machine itself does in a step: error signals of fused activations, and the optimiser's part,
+   which happens to ranges of the parameter vector. */
 #ifndef PB_UPDATE_H
 #define PB_UPDATE_H
 
@@ -7,6 +8,9 @@
 /* This thread's part of [begin, end), cut between cache lines so that any number of threads computes
    every element by the same code: the same bits always. */
 void pb_share(int64_t *begin, int64_t *end, const pb_lane *);
+
+/* Instructions of PB_DELTA: dz = dy f'(z) in place. */
+void pb_delta(const pb_instr *, const pb_lane *);
 
 /* Instructions of PB_MEASURE and the phases after it. */
 void pb_update(const pb_instr *, const pb_lane *);

@@ -15,6 +15,7 @@
  * cache, go to BLAS in panels whose width does not depend on the number of threads.
  */
 #include "core/blas.h"
+#include "ops/ahead.h"
 #include "ops/gemm.h"
 #include "ops/gradient.h"
 #include "ops/vec.h"
@@ -194,6 +195,7 @@ static void update_all(const pb_instr *k, const pb_lane *lane, sizes s, const re
   int64_t step = use_blas(s) ? update_rows(s.inputs, s.outputs) : UPDATE_ROWS;
   for (int64_t o = begin; o < end; o += step) {
     int64_t last = min_i(o + step, end);
+    if (lane->nnext) fetch_ahead(lane, o, last, s.outputs);
     weight_gradient(s, dz, x, o, last, false, g);
     update_parameters(lane, k->in[WEIGHT], o * s.inputs, (last - o) * s.inputs, g);
   }

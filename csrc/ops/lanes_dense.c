@@ -127,7 +127,8 @@ static void gradients(sizes s, const real *dz, const real *x, bool bias, real *g
 }
 
 /* A parameter's gradient goes to the optimiser, or into the gradient vector. */
-static void hand_over(const pb_instr *k, const pb_lane *lane, int j, int64_t count, const real *g) {
+PB_INLINE void hand_over(const pb_instr *k, const pb_lane *lane, int j, int64_t count,
+                         const real *g) {
   if (k->fused_update) {
     update_parameters(lane, k->in[j], 0, count, g);
     return;
