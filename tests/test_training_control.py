@@ -70,6 +70,13 @@ def test_when_it_stops_and_what_it_keeps(settings, stopped, best):
     assert script.weight == FALL_AND_RISE[best]
 
 
+def test_who_comes_later_in_the_list_finds_the_best_model_at_the_end():
+    script, found = Script(FALL_AND_RISE), []
+    last = bp.callbacks.LambdaCallback(on_train_end=lambda history: found.append(script.weight))
+    script.fit(last, EarlyStopping("val_mae", patience=3), last)
+    assert found == [FALL_AND_RISE[6], FALL_AND_RISE[3]]
+
+
 def test_without_restoring_the_model_is_the_last():
     script = Script(FALL_AND_RISE)
     script.fit(EarlyStopping("val_mae", patience=3, restore_best=False))

@@ -110,14 +110,19 @@ class Watchers:
 
     @contextmanager
     def watching(self, model: Model, history: History, names: list[str]) -> Iterator[None]:
-        """`on_train_begin` before and `on_train_end` after, for all that have begun."""
-        for each in self._callbacks:
-            each.model, each.history, each.names = model, history, names
-        with ExitStack() as stack:
+        """`on_train_begin` before and `on_train_end` after, for all that have begun; both in the
+        order of the list."""
+        begun: list[Callback] = []
+        try:
             for each in self._callbacks:
+                each.model, each.history, each.names = model, history, names
                 each.on_train_begin()
-                stack.callback(each.on_train_end, history)
+                begun.append(each)
             yield
+        finally:
+            with ExitStack() as stack:  # an error in one keeps no other from its end
+                for each in reversed(begun):
+                    stack.callback(each.on_train_end, history)
 
     def diverged(self, error: DivergenceError) -> bool:
         """Does a callback take the error?"""
