@@ -12,7 +12,6 @@ The result is data (`Lowered.describe()` prints it) that C checks again before i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,26 +20,12 @@ import numpy as np
 from pybp._core import Plan
 from pybp.errors import NotAdaptedError
 from pybp.graph import OPS, Node, Running, no_dead_ends, topological
+from pybp.place import Tensor, place
 from pybp.rewrite import rewrite
-from pybp.store import ALIGN, ParameterStore
+from pybp.store import ParameterStore
 from pybp.updates import NO_RULES, Rules, Update
 
 DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
-
-
-@dataclass(eq=False)
-class Tensor:
-    """One tensor of a plan; `first` and `last` are the instructions between which it lives."""
-
-    index: int
-    arena: str
-    shape: tuple[int, ...]
-    batched: bool = True
-    double: bool = False
-    offset: int = 0
-    first: int = -1
-    last: int = -1
-    group: int = 0  # of a parameter
 
 
 @dataclass
@@ -378,32 +363,14 @@ class _Lowering:
         return self.values[id(first)] if plain and not self.request.backward else -1
 
     def place(self) -> int:
-        """Offsets in the arena of activations: largest first, each at the lowest place that is free
-        for as long as it lives. Returns the arena's size in bytes."""
-        end = len(self.instructions)
+        """Places for the activations; the size of their arena in bytes."""
         kept = {self.values[id(node)] for node in self.request.results}
         if self.request.output:
             kept.add(self.values[id(self.request.output)])
-        acts = [t for t in self.tensors if t.arena == "act"]
-        for t in acts:
-            if self.request.keep or t.index in kept:
-                t.last = end
-        size = {t.index: self.bytes_of(t) for t in acts}
-        placed: list[Tensor] = []
-        for t in sorted(acts, key=lambda t: -size[t.index]):
-            rivals = [o for o in placed if o.first <= t.last and t.first <= o.last]
-            t.offset = 0
-            for other in sorted(rivals, key=lambda o: o.offset):
-                if t.offset + size[t.index] <= other.offset:
-                    break
-                t.offset = max(t.offset, other.offset + size[other.index])
-            placed.append(t)
-        return max((t.offset + size[t.index] for t in acts), default=0)
-
-    def bytes_of(self, t: Tensor) -> int:
-        item = 8 if t.double else self.store.bits // 8
-        size = math.prod(t.shape) * (self.request.capacity if t.batched else 1) * item
-        return -(-size // ALIGN) * ALIGN
+        for t in self.tensors:
+            if t.arena == "act" and (self.request.keep or t.index in kept):
+                t.last = len(self.instructions)
+        return place(self.tensors, self.request.capacity, self.store.bits // 8)
 
 
 def capacity_for(rows: int) -> int:
