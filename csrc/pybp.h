@@ -189,7 +189,7 @@ typedef struct pb_optim {
 typedef struct {
   const char *isa;
   int32_t real_size, lanes; /* bytes of a real, reals of a vector */
-  const pb_op *const *ops; /* NULL at the end */
+  const pb_op *const *ops;  /* NULL at the end */
   const pb_optim *const *optims;
   const pb_vector *vector;
 } pb_table;
@@ -264,7 +264,7 @@ struct pb_lane {
   void *const *ptr; /* address of every tensor, by index */
   void *scratch;    /* this thread's */
   int64_t n;        /* rows at hand: the batch's, or a piece of it */
-  double total;     /* what a mean loss divides by: rows of the whole batch */
+  double total;     /* what a mean loss divides by: rows of the whole batch, or their weight */
   int32_t part, parts;
   bool training;
   uint64_t seed;
@@ -303,6 +303,7 @@ struct pb_plan {
   int32_t nslot;            /* factors; set by seal */
   int32_t output, input;    /* tensors of pb_map; input -1 when it must be gathered */
   int32_t nsource;
+  int32_t weights; /* the source of the rows' weights, doubles [N, 1], or -1 */
   bool sealed;
   int32_t threads; /* as many as the largest instruction can feed, set by seal */
   void *cache;     /* workspaces kept for reuse */

@@ -16,6 +16,7 @@ from pybp import (
     _load,  # noqa: F401  first: it loads the native part
     errors,
     init,
+    losses,
     optim,
     schedules,
 )
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from pybp.io import load
 
 # Imported when first named: what only some users need must not cost the others time.
-_LAZY_MODULES = {"callbacks", "datasets", "plots", "regularizers", "testing"}
+_LAZY_MODULES = {"callbacks", "datasets", "metrics", "plots", "regularizers", "testing"}
 _LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
 
 __all__ = [
@@ -75,6 +76,8 @@ __all__ = [
     "get_num_threads",
     "init",
     "load",
+    "losses",
+    "metrics",
     "optim",
     "plots",
     "regularizers",

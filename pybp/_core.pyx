@@ -138,7 +138,7 @@ cdef extern from "pybp.h" nogil:
         double *running
         int64_t nrunning
         void *average
-        int32_t output, input, nsource, threads
+        int32_t output, input, nsource, weights, threads
         char error[256]
 
     const pb_table *pb_table_for(int real_bits)
@@ -250,6 +250,9 @@ cdef int fill_shape(pb_shape *out, tuple dims, bint batched) except -1:
     for i, size in enumerate(dims):
         out.dim[i] = size
     return 0
+
+
+MAX_RESULTS = PB_MAX_RESULT
 
 
 def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
@@ -367,7 +370,7 @@ cdef class Plan:
                   int64_t act_bytes, param, grad=None, tuple state=(), optimizer=None,
                   tuple results=(), int output=-1, int source_tensor=-1, int sources=1,
                   cnp.ndarray running=None, list groups=None, tuple bounds=(0.0, 0.0),
-                  bint accumulates=False, average=None):
+                  bint accumulates=False, average=None, int weights=-1):
         cdef const pb_table *t = table(bits)
         self.dtype = np.dtype(np.float32 if bits == 32 else np.float64)
         self.c = pb_plan_new(t, capacity)
@@ -405,7 +408,9 @@ cdef class Plan:
             self.add_instr(t, &self.c.instr[i], record)
         self.c.nforward, self.c.act_bytes = nforward, act_bytes
         self.c.output, self.c.input, self.c.nsource = output, source_tensor, sources
-        self.c.nresult = len(results)
+        self.c.weights, self.c.nresult = weights, len(results)
+        if self.c.nresult > PB_MAX_RESULT:
+            raise ValueError(f"a plan has at most {PB_MAX_RESULT} results, got {len(results)}")
         for k, tensor in enumerate(results):
             self.c.result[k] = tensor
         self.check(pb_plan_seal(self.c))

@@ -21,7 +21,7 @@ class Cursor:
 
     `step` counts optimiser steps and `epoch` finished epochs over the model's life: the random
     numbers follow them. After an interruption, `row` rows of the current epoch are done, `sums` are
-    their results, and `plan` says what the epoch was: (rows, batch size, shuffled).
+    their results, and `plan` says what the epoch was: (rows, batch size, shuffled, weighted).
 
     `last_loss` is the loss per row of the last step, `averaged` counts the parameters that went
     into their average, and `swapped` says that the model now holds the average in their place.
@@ -53,7 +53,7 @@ class Cursor:
             raise ValueError("cursor: the schedule cannot begin after the step")
         if not all(isinstance(value, float) for value in self.sums):
             raise ValueError("cursor: sums must be numbers")
-        if self.row and (len(self.plan) != 3 or self.row >= self.plan[0]):
+        if self.row and (len(self.plan) != 4 or self.row >= self.plan[0]):
             raise ValueError("cursor: a started epoch needs its plan")
 
     def state(self) -> dict[str, Any]:

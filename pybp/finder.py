@@ -160,7 +160,7 @@ def _losses(
         ended = run.row == 0
         after = run.results[run.epoch - 1].tolist() if ended else run.sums
         rows = (trainer.rows if ended else run.row) - row
-        loss = model._named_results(np.subtract(after, sums), rows)["loss"]
+        loss = trainer.results.named(np.subtract(after, sums), rows)["loss"]
         mean = _MEMORY * mean + (1 - _MEMORY) * loss
         running = mean / (1 - _MEMORY ** (len(losses) + 1))
         losses.append(loss)

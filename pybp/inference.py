@@ -29,7 +29,7 @@ def predict(model: Model, x: object) -> np.ndarray:
     model._source(array)
     out = np.empty((len(array), *model._output.shape), model.dtype)
     lowered = model._plan(("predict",), lambda: Request(CHUNK, output=model._output))
-    _map(model, lowered, (array,), out)
+    _map(lowered, (array,), out)
     if not np.isfinite(out).all():
         finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
         raise _overflow(model, array, int(finite.argmin()))
@@ -46,21 +46,23 @@ def _reading(model: Model, lowered: Lowered) -> tuple[int, float, int]:
 
 
 def _map(
-    model: Model, lowered: Lowered, arrays: tuple[np.ndarray, ...], out: np.ndarray | None = None
+    lowered: Lowered,
+    arrays: tuple[np.ndarray, ...],
+    out: np.ndarray | None = None,
+    results: int = 0,
 ) -> np.ndarray:
-    """Run an inference plan over all rows, in slices; the sums of its results."""
+    """Run an inference plan over all rows, in slices; the sums of its results, of which there are
+    so many."""
     rows = len(arrays[0])
     flops = sum(node.flops for node in lowered.order) or 1
     step = max(1, int(SLICE_FLOPS / flops / CHUNK)) * CHUNK
-    total = np.zeros(1 + len(model._metrics))
+    total = np.zeros(results)
     for begin in range(0, rows, step):
         end = min(rows, begin + step)
         sources = tuple(Source(array[begin:end]) for array in arrays)
-        if out is not None:
-            lowered.plan.map(sources, end - begin, out[begin:end])
-        else:
-            sums = np.zeros_like(total)
-            lowered.plan.map(sources, end - begin, None, sums)
+        sums = np.zeros_like(total) if results else None
+        lowered.plan.map(sources, end - begin, None if out is None else out[begin:end], sums)
+        if sums is not None:
             total += sums
     return total
 
@@ -104,39 +106,58 @@ def predictor(model: Model, batch_size: int) -> Predictor:
     return Predictor(lowered.plan, batch_size, model._output.shape, *reading, slow)
 
 
-def evaluate(model: Model, inputs: Source, targets: Source) -> dict[str, float]:
+def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     """See `Model.evaluate`."""
-    width = targets.array.shape[1]
+    results = model._results(sources)
+    late = [metric for metric in model._metrics if not metric.native(model._output)]
     lowered = model._plan(
-        ("evaluate", width),
-        lambda: Request(CHUNK, results=model._results(width), sources=2),
+        ("evaluate", results.width, results.weighted),
+        lambda: Request(
+            CHUNK,
+            results=results.nodes,
+            output=model._output if late else None,
+            sources=results.sources,
+            weights=results.weights,
+        ),
     )
-    sums = _map(model, lowered, (inputs.array, targets.array))
+    arrays = tuple(source.array for source in sources)
+    rows = len(arrays[0])
+    out = np.empty((rows, *model._output.shape), model.dtype) if late else None
+    sums = _map(lowered, arrays, out, len(results.nodes))
     if not np.isfinite(sums[0]):
-        predict(model, inputs.array)  # says which layer overflows, if one does
+        predict(model, arrays[0])  # says which layer overflows, if one does
         raise DivergenceError(
             "the loss is not finite: targets and outputs lie too far apart", "loss"
         )
-    return model._named_results(sums, len(inputs.array))
+    found = results.named(sums, rows)
+    if out is None:
+        return found
+    weight = arrays[2][:, 0] if results.weighted else np.ones(rows)
+    kept = weight > 0
+    y, out, weight = arrays[1][kept], out[kept], weight[kept]
+    found |= {metric.name: metric.measure(results, y, out, weight) for metric in late}
+    return {name: found[name] for name in ["loss", *(m.name for m in model._metrics)]}
 
 
-def gradients(model: Model, inputs: Source, targets: Source, deltas: bool) -> dict[str, np.ndarray]:
+def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[str, np.ndarray]:
     """See `Model.gradients`."""
     store = model._require("gradients")
-    rows = len(inputs.array)
+    rows = len(sources[0].array)
     vector = store.new_vector()
+    results = model._results(sources)
     request = Request(
         rows,
-        results=model._results(targets.array.shape[1]),
+        results=results.nodes,
         backward=True,
         keep=[model._output] if deltas else [],
         gradient=vector,
-        sources=2,
+        sources=results.sources,
+        weights=results.weights,
     )
     lowered = lower(request, store)
     dense = [node for node in lowered.order if node.parameters] if deltas else []
     signals = [lowered.gradients[id(node)] for node in dense]
-    values = lowered.plan.once((inputs, targets), rows, signals)
+    values = lowered.plan.once(sources, rows, signals)
     found = {name: store.view(name, vector) for name in store.parameters}
     found |= {f"{node.layer}.delta": value for node, value in zip(dense, values, strict=True)}
     return found

@@ -79,7 +79,8 @@ class Request:
     returns; `keep` keeps every tensor to the end, for looking at them; `wrt` are nodes without
     parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
     optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to
-    that vector, which the run zeroes at each step; without `update` a step ends there.
+    that vector, which the run zeroes at each step; without `update` a step ends there; `weights` is
+    the source that holds the rows' weights.
     """
 
     capacity: int
@@ -98,6 +99,7 @@ class Request:
     accumulate: bool = False
     update: bool = True
     sources: int = 1
+    weights: int = -1
 
 
 @dataclass
@@ -150,6 +152,7 @@ class _Lowering:
             (r.rules.clip_norm, r.rules.global_clip_norm),
             r.accumulate,
             r.average,
+            r.weights,
         )
         return Lowered(
             plan,

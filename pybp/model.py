@@ -6,22 +6,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import (
-    _core,
-    cursor,
-    data,
-    inference,
-    losses,
-    metrics,
-    optim,
-    parameters,
-    summary,
-    training,
-)
+from pybp import _core, cursor, data, inference, losses, optim, parameters, summary, training
 from pybp.checks import whole
 from pybp.described import to_data
 from pybp.errors import NotCompiledError, unknown
@@ -30,9 +19,12 @@ from pybp.history import History
 from pybp.layers import Layer
 from pybp.layers.scaler import Scaler
 from pybp.lower import Lowered, Request, lower
-from pybp.metrics import get as get_metric
+from pybp.results import Results
 from pybp.schedules import Schedule
 from pybp.store import ParameterStore
+
+if TYPE_CHECKING:
+    from pybp.metrics import Metric
 
 DTYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
@@ -55,10 +47,11 @@ class Model:
         self._store: ParameterStore | None = None
         self._optimizer: optim.Optimizer | None = None
         self._loss: losses.Loss | None = None
-        self._metrics: tuple[str, ...] = ()
+        self._metrics: tuple[Metric, ...] = ()
         self._seed = 0
         self._plans: dict[tuple, Lowered] = {}
         self._shortcut: _core.Shortcut | None = None
+        self._sums: dict[tuple[int, bool], Results] = {}
         self._training = threading.Lock()
         self._trainer = 0  # the thread that holds the lock
         self.stop_training = False
@@ -86,8 +79,8 @@ class Model:
     def compile(
         self,
         optimizer: str | optim.Optimizer = "adam",
-        loss: str = "mse",
-        metrics: Sequence[str] = (),
+        loss: str | losses.Loss = "mse",
+        metrics: Sequence[str | Metric | Callable[..., float]] = (),
         dtype: str = "float32",
         seed: int = 0,
     ) -> None:
@@ -100,8 +93,9 @@ class Model:
         Parameters
         ----------
         optimizer : a `pybp.optim` object, or its name in lower case: "sgd", "adam", ...
-        loss : "half_sse", "sse", "mse", "cross_entropy" or "binary_cross_entropy"
-        metrics : of "accuracy", "mse", "mae"
+        loss : a `pybp.losses` object, or the name of one, such as "mse" or "cross_entropy"
+        metrics : `pybp.metrics` objects, their names, such as "accuracy", and functions of
+            (y_true, y_pred)
         dtype : "float32" or "float64"
         seed : of the initial parameters, the order of rows and dropout
         """
@@ -109,9 +103,11 @@ class Model:
         goal = losses.get(loss)
         goal.scores(self._output)  # does the last layer suit the loss?
         no_dead_ends(self._output, lambda node: any(p.trainable for p in node.parameters))
-        if isinstance(metrics, str):
-            raise TypeError(f"metrics must be a list of names: [{metrics!r}]")
-        measures = tuple(get_metric(m) for m in metrics)
+        measures: tuple[Metric, ...] = ()
+        if len(metrics):
+            from pybp.metrics import get_all  # which many models do without
+
+            measures = get_all(metrics)
         name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else str(dtype)
         if name not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
@@ -125,7 +121,7 @@ class Model:
         self,
         optimizer: optim.Optimizer,
         loss: losses.Loss,
-        measures: tuple[str, ...],
+        measures: tuple[Metric, ...],
         dtype: np.dtype,
         seed: int,
     ) -> None:
@@ -134,7 +130,7 @@ class Model:
             store = self._new_store(dtype, seed)
         for lowered in self._plans.values():
             lowered.plan.retired = store is not self._store
-        self._plans = {}
+        self._plans, self._sums = {}, {}
         store.state = tuple(store.new_vector() for _ in range(optimizer.state_vectors()))
         store.average = store.new_vector() if optimizer.average else None
         self._store, self._optimizer, self._loss = store, optimizer, loss
@@ -209,15 +205,13 @@ class Model:
             self._plans[key] = lower(make(), self._store)
         return self._plans[key]
 
-    def _results(self, width: int) -> list[Node]:
-        """The loss and the metrics of targets with `width` values per row."""
+    def _results(self, sources: tuple[_core.Source, ...]) -> Results:
+        """The loss and the metrics of such targets, with or without weights."""
         assert self._loss is not None
-        target = Node("feed", attrs={"source": 1, "scale": 1.0}, layer="target", shape=(width,))
-        goal = self._loss.attach(self._output, target)
-        return [
-            goal,
-            *(metrics.attach(m, self._loss, self._output, target) for m in self._metrics),
-        ]
+        key = sources[1].array.shape[1], len(sources) > 2
+        if key not in self._sums:
+            self._sums[key] = Results(self._loss, self._metrics, self._output, *key)
+        return self._sums[key]
 
     def _inputs(self, x: object, what: str = "x") -> np.ndarray:
         return data.as_rows(x, self._input.shape, what, self._input.layer)
@@ -228,9 +222,13 @@ class Model:
         return data.finite_source(array, what, limit)
 
     def _pair(
-        self, x: object, y: object, names: tuple[str, str] = ("x", "y")
-    ) -> tuple[_core.Source, _core.Source]:
-        """Inputs and targets bound and checked, and of one length."""
+        self,
+        x: object,
+        y: object,
+        sample_weight: object = None,
+        names: tuple[str, str, str] = ("x", "y", "sample_weight"),
+    ) -> tuple[_core.Source, ...]:
+        """Inputs and targets, and weights where they are given: bound, checked, of one length."""
         assert self._loss is not None
         array = data.not_empty(self._inputs(x, names[0]), names[0])
         inputs = self._source(array, names[0])
@@ -240,7 +238,11 @@ class Model:
                 f"{names[0]} has {len(array)} rows but {names[1]} has {len(targets.array)}: "
                 "every row needs its target"
             )
-        return inputs, targets
+        if sample_weight is None:
+            return inputs, targets
+        from pybp import weights
+
+        return inputs, targets, weights.of_rows(sample_weight, len(array), self.dtype, names[2])
 
     # -- train ------------------------------------------------------------------------------------
 
@@ -250,9 +252,11 @@ class Model:
         y: object,
         epochs: int = 1,
         batch_size: int = 32,
-        validation_data: tuple[object, object] | None = None,
+        validation_data: tuple[object, ...] | None = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
+        sample_weight: object = None,
+        class_weight: object = None,
         callbacks: Sequence[object] = (),
         verbose: int = 1,
     ) -> History:
@@ -266,13 +270,19 @@ class Model:
             As the loss takes it: class numbers (N,), one-hot (N, C), or values (N, outputs).
         epochs, batch_size : int
             The last batch of an epoch may be smaller.
-        validation_data : (x, y), optional
+        validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch into "val_loss" and so on.
         validation_split : float
             Instead of validation data: this fraction of the rows, the last ones as they are given,
             whatever `shuffle` says. Rows that are sorted by class must be mixed before.
         shuffle : bool
             Visit the rows in a new order each epoch, a function of seed and epoch.
+        sample_weight : array (N,), optional
+            How often each row counts, in the loss and in the metrics: 0 is a row left out, 2 one
+            given twice. The mean over a batch or an epoch is over its weights.
+        class_weight : {label: weight} or "balanced", optional
+            Weights by the class of the row, 1 where none is given, times `sample_weight`;
+            "balanced" gives every class the same total. They do not weigh validation data.
         callbacks : list
             `pybp.callbacks` objects, or functions of (epoch, logs), called after each epoch.
         verbose : 0 or 1
@@ -299,13 +309,18 @@ class Model:
             validation_data,
             validation_split,
             shuffle,
+            sample_weight,
+            class_weight,
             callbacks,
             verbose,
         )
 
-    def train_on_batch(self, x: object, y: object) -> dict[str, float]:
-        """One optimiser step on all rows of `x`; the loss and metrics before it."""
-        return training.train_on_batch(self, x, y)
+    def train_on_batch(
+        self, x: object, y: object, sample_weight: object = None, class_weight: object = None
+    ) -> dict[str, float]:
+        """One optimiser step on all rows of `x`; the loss and metrics before it. Weights as for
+        `fit`."""
+        return training.train_on_batch(self, x, y, sample_weight, class_weight)
 
     @property
     def learning_rate(self) -> float:
@@ -375,12 +390,14 @@ class Model:
         self._require("predictor")
         return inference.predictor(self, whole(batch_size, "batch_size"))
 
-    def evaluate(self, x: object, y: object) -> dict[str, float]:
-        """Loss and metrics over a data set: {"loss": ..., "accuracy": ...}."""
+    def evaluate(self, x: object, y: object, sample_weight: object = None) -> dict[str, float]:
+        """Loss and metrics over a data set: {"loss": ..., "accuracy": ...}, weighed as in `fit`."""
         self._require("evaluate")
-        return inference.evaluate(self, *self._pair(x, y))
+        return inference.evaluate(self, *self._pair(x, y, sample_weight))
 
-    def gradients(self, x: object, y: object, deltas: bool = False) -> dict[str, np.ndarray]:
+    def gradients(
+        self, x: object, y: object, sample_weight: object = None, deltas: bool = False
+    ) -> dict[str, np.ndarray]:
         """Gradients of the loss over all rows of `x` by every parameter: backward, without any
         optimiser and without dropout.
 
@@ -388,25 +405,12 @@ class Model:
         layer, z being what goes into its activation.
         """
         self._require("gradients")
-        return inference.gradients(self, *self._pair(x, y), deltas)
+        return inference.gradients(self, self._pair(x, y, sample_weight), deltas)
 
     def activations(self, x: object) -> dict[str, np.ndarray]:
         """Every layer's output by the layer's name, (N, ...), dropout being the identity."""
         self._require("activations")
         return inference.activations(self, data.not_empty(self._inputs(x), "x"))
-
-    def _named_results(self, sums: Sequence[float] | np.ndarray, rows: int) -> dict[str, float]:
-        """Sums over rows as the loss and metrics that they stand for."""
-        columns = self._named_columns(np.reshape(sums, (1, -1)), rows)
-        return {name: column[0] for name, column in columns.items()}
-
-    def _named_columns(self, sums: np.ndarray, rows: int) -> dict[str, list[float]]:
-        """The same of many epochs at once, [epochs, results]."""
-        assert self._loss is not None
-        means = sums / rows
-        loss = means[:, 0] if self._loss.mean else sums[:, 0]
-        metrics = zip(self._metrics, means.T[1:], strict=True)
-        return {"loss": loss.tolist(), **{name: column.tolist() for name, column in metrics}}
 
     # -- look -------------------------------------------------------------------------------------
 
@@ -455,12 +459,14 @@ class Model:
 
     def state(self) -> dict[str, Any]:
         """All the rest that makes up the model, as plain data."""
+        from pybp import metrics
+
         store = self._require("state")
         assert self._optimizer is not None and self._loss is not None
         return {
             "optimizer": to_data(self._optimizer),
-            "loss": self._loss.name,
-            "metrics": list(self._metrics),
+            "loss": to_data(self._loss),
+            "metrics": metrics.state(self._metrics),
             "dtype": store.dtype.name,
             "seed": self._seed,
             "frozen": parameters.frozen(self),
@@ -469,6 +475,8 @@ class Model:
 
     def restore(self, state: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         """Become what `state` and `tensors` describe; checked before anything changes."""
+        from pybp import metrics
+
         optimizer = optim.get(state["optimizer"])
         parameters.check_tensors(self, tensors, state["dtype"], optimizer)
         at = cursor.Cursor(**state["cursor"])
@@ -477,7 +485,7 @@ class Model:
         self.compile(
             optimizer,
             state["loss"],
-            state["metrics"],
+            metrics.restore(state["metrics"]),
             state["dtype"],
             state["seed"],
         )

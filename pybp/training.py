@@ -25,12 +25,13 @@ from pybp.progress import Progress
 if TYPE_CHECKING:
     from pybp.callbacks.base import Watchers
     from pybp.model import Model
+    from pybp.results import Results
 
 SLICE_SECONDS = 0.1  # how long a native call stays away from Ctrl-C and the progress bar
 BRIEF_FLOPS = 4e9  # a step below this is over in a fraction of Ctrl-C's 0.2 s
 MOST_STEPS = 1_000_000  # learning rates computed ahead
 
-Sources = tuple[Source, Source]
+Sources = tuple[Source, ...]  # inputs, targets and perhaps weights
 
 
 def fit(
@@ -42,6 +43,8 @@ def fit(
     validation_data: object,
     validation_split: float,
     shuffle: bool,
+    sample_weight: object,
+    class_weight: object,
     callbacks: Sequence[object],
     verbose: int,
 ) -> History:
@@ -53,22 +56,25 @@ def fit(
     verbose = whole(verbose, "verbose", 0) if not isinstance(verbose, bool) else int(verbose)
     watchers = _watchers(callbacks)
     with model._exclusive("fit"):
-        sources = model._pair(x, y)
+        sources = model._pair(x, y, sample_weight)
         _warn_of_zeros(model)
         validation = _validation(model, validation_data)
         if validation_split:
             sources, validation = _split(sources, validation_split, validation)
+        sources = _weigh(model, sources, class_weight)
         batch_size = min(batch_size, len(sources[0].array))
         trainer = _kind(model)(model, sources, batch_size, shuffle, watchers, _accumulated(model))
         trainer.fit(epochs, validation, verbose)
     return trainer.history
 
 
-def train_on_batch(model: Model, x: object, y: object) -> dict[str, float]:
+def train_on_batch(
+    model: Model, x: object, y: object, sample_weight: object, class_weight: object
+) -> dict[str, float]:
     """See `Model.train_on_batch`."""
     model._require("train_on_batch")
     with model._exclusive("train_on_batch"):
-        sources = model._pair(x, y)
+        sources = _weigh(model, model._pair(x, y, sample_weight), class_weight)
         trainer = _kind(model)(model, sources, len(sources[0].array), shuffle=False)
         trainer.counts_epochs = False
         epoch = model.progress.epoch
@@ -107,10 +113,25 @@ def _watchers(callbacks: object) -> Watchers | None:
 def _validation(model: Model, given: object) -> Sources | None:
     if given is None:
         return None
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise ValueError(f"validation_data must be a pair (x, y), got {type(given).__name__}")
-    x, y = given
-    return model._pair(x, y, ("validation_data[0]", "validation_data[1]"))
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        raise ValueError(
+            "validation_data must be a pair (x, y) or (x, y, sample_weight), got "
+            f"{type(given).__name__}"
+        )
+    x, y, weight = (*given, None)[:3]
+    names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
+    return model._pair(x, y, weight, names)
+
+
+def _weigh(model: Model, sources: Sources, class_weight: object) -> Sources:
+    """The sources, with what class_weight says in their weights."""
+    if class_weight is None:
+        return sources
+    from pybp import weights
+
+    assert model._loss is not None
+    found = weights.of_classes(class_weight, model._loss, sources, model._output, model.dtype)
+    return (*sources[:2], found)
 
 
 def _split(
@@ -129,7 +150,12 @@ def _split(
         )
     first = tuple(data.part(source, 0, kept) for source in sources)
     last = tuple(data.part(source, kept, rows) for source in sources)
-    return first, last  # type: ignore[return-value]
+    for part in (first, last):
+        if len(part) > 2:
+            from pybp import weights
+
+            weights.check_total(part[2], "sample_weight of a part of validation_split")
+    return first, last
 
 
 def _accumulated(model: Model) -> int:
@@ -167,6 +193,7 @@ class _Trainer:
         self.batches = -(-self.rows // self.batch)
         self.counts_epochs = True
         self.history = History()
+        self.results = model._results(sources)
         parameters.check_trainable(model)
         self.lowered = self._lower()
         _check_smallest_batch(self.lowered, self.rows, batch)
@@ -174,19 +201,20 @@ class _Trainer:
             model.progress.row, model.progress.sums = 0, []
 
     def _lower(self) -> Lowered:
-        return _training_plan(self.model, self.sources[1].array.shape[1], self.piece)
+        return _training_plan(self.model, self.results, self.piece)
 
     @property
     def plan(self) -> list[int]:
-        return [self.rows, self.batch, int(self.shuffle)]
+        return [self.rows, self.batch, int(self.shuffle), int(self.results.weighted)]
 
     def fit(self, epochs: int, validation: Sources | None, verbose: int) -> None:
         """Train, watched by callbacks and on a progress line, until `epochs` are done or somebody
         sets `model.stop_training`."""
         model, history, watchers = self.model, self.history, self.watchers
         model.stop_training = False
-        names = ["loss", *model._metrics]
-        names += [f"val_{name}" for name in names if validation]
+        names = self.results.names
+        if validation:
+            names = [*names, "val_loss", *(f"val_{metric.name}" for metric in model._metrics)]
         progress = Progress(epochs * self.batches, epochs, verbose)
         start = time.perf_counter()
         with watchers.watching(model, history, names) if watchers else nullcontext():
@@ -264,7 +292,7 @@ class _Trainer:
             self.shuffle,
             model._seed,
             rates,
-            1 + len(model._metrics),
+            len(self.results.nodes),
             at.epoch,
             at.step,
             at.row,
@@ -315,7 +343,7 @@ class _Trainer:
         if len(new):
             first = self.batches * (recorded + 1) - 1 - run.first_row // self.batch
             last_steps = run.rates[first :: self.batches][: len(new)]
-            self.history.extend(self.model._named_columns(new, self.rows), last_steps.tolist())
+            self.history.extend(self.results.columns(new, self.rows), last_steps.tolist())
         at.step, at.epoch = run.step, epochs_before + run.epoch
         at.last_loss, at.averaged = run.last_loss, averaged_before + run.averaged
         at.row, at.sums, at.plan = run.row, run.sums, self.plan
@@ -333,7 +361,7 @@ class _Trainer:
     def _latest(self) -> dict[str, float]:
         """The results of the epoch under way, or else of the last."""
         at = self.model.progress
-        return self.model._named_results(at.sums, at.row) if at.row else self.history.last()
+        return self.results.named(at.sums, at.row) if at.row else self.history.last()
 
     def _divergence(self, run: Run) -> DivergenceError:
         kind, index = run.culprit or ("instr", 0)
@@ -374,20 +402,19 @@ def _is_finite(vector: np.ndarray) -> bool:
     return Source(vector.reshape(1, -1)).check_finite() is None
 
 
-def _training_plan(model: Model, width: int, batch: int) -> Lowered:
+def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
     assert model._store is not None and model._optimizer is not None
     store, optimizer = model._store, model._optimizer
     capacity = capacity_for(batch)
 
     def request() -> Request:
-        results = model._results(width)
         # A step that has changed parameters must be ended, one that has not may be abandoned. So in
         # steps that last, all updates come last, and Ctrl-C need not wait for the whole step.
-        flops = 3 * capacity * sum(node.flops for node in topological(results))
+        flops = 3 * capacity * sum(node.flops for node in topological(results.nodes))
         fuse = flops < BRIEF_FLOPS and optimizer.fusible
         return Request(
             capacity,
-            results=into_lanes(results, capacity),
+            results=into_lanes(results.nodes, capacity),
             training=True,
             backward=True,
             optimizer=optimizer.kernel(),
@@ -398,7 +425,8 @@ def _training_plan(model: Model, width: int, batch: int) -> Lowered:
             fuse_update=fuse,
             accumulate=optimizer.accumulate > 1 or optimizer.full_batch,
             update=not optimizer.full_batch,
-            sources=2,
+            sources=results.sources,
+            weights=results.weights,
         )
 
-    return model._plan(("train", width, capacity), request)
+    return model._plan(("train", results.width, results.weighted, capacity), request)

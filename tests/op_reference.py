@@ -9,17 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import loss_reference
 import numpy as np
-
-
-def softmax(x):
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
-
-
-def log_softmax(x):
-    x = x - x.max(axis=-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+from loss_reference import log_softmax, softmax
 
 
 def centred(x):
@@ -50,17 +42,7 @@ def gelu_tanh(x):
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-def one_hot(t, classes):
-    return np.eye(classes)[t[:, 0].astype(int)] if t.shape[1] == 1 and classes > 1 else t
-
-
-def accuracy(y, t, binary, threshold):
-    if binary:
-        return ((y > threshold) == (t > 0.5)).mean(axis=1)
-    return (y.argmax(1) == one_hot(t, y.shape[1]).argmax(1)).astype(float)
-
-
-REFERENCE = {
+REFERENCE = loss_reference.REFERENCE | {
     "feed": lambda x, source, scale: scale * x,
     "dense": lambda x, w, b=0.0: x @ w.T + b,
     # In lanes, [C, P]: tests/test_lanes.py trains with them.
@@ -102,11 +84,6 @@ REFERENCE = {
     "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps, frozen: (
         gamma * (x - mean) / np.sqrt(variance + eps) + beta
     ),
-    "squared_error": lambda y, t, factor, mean: factor * ((y - t) ** 2).sum(axis=1),
-    "softmax_cross_entropy": lambda z, t: -(one_hot(t, z.shape[1]) * log_softmax(z)).sum(axis=1),
-    "sigmoid_cross_entropy": lambda z, t: (np.logaddexp(0, z) - z * t).mean(axis=1),
-    "absolute_error": lambda y, t: np.abs(y - t).mean(axis=1),
-    "accuracy": accuracy,
 }
 
 
@@ -114,10 +91,10 @@ REFERENCE = {
 class Case:
     """One use of an op: shapes of a row of each input and of each parameter, and attributes.
 
-    `draw` makes the inputs (standard normal unless said); `smooth` is False where the op has kinks
-    within reach of a difference; `mean` says whether a loss is averaged over the rows. Running
-    state, of shapes `running`, is uniform in [0.5, 1.5). With `training` the op runs as in a
-    training step, and `reference` says what it does there.
+    `draw` makes the inputs (standard normal unless said); `mean` says
+    whether a loss is averaged over the rows. Running state, of shapes `running`, is uniform in
+    [0.5, 1.5). With `training` the op runs as in a training step, and `reference` says what it does
+    there.
     """
 
     inputs: list[tuple[int, ...]]
@@ -160,21 +137,6 @@ def row_norms(parameters):
     for shape, rows in [((1,), 5), ((7,), 13), ((3, 5), 6), ((130,), 40)]:
         for count in (0, parameters):
             yield Case([shape], [shape[-1:]] * count, {"eps": 0.1}, rows=rows)
-
-
-def labels(classes):
-    """A score per class, and class numbers."""
-    return lambda rng, n: [rng.normal(size=(n, classes)), rng.integers(0, classes, (n, 1)) * 1.0]
-
-
-def probabilities(classes):
-    """A score per class, and a distribution over the classes."""
-    return lambda rng, n: [rng.normal(size=(n, classes)), softmax(rng.normal(size=(n, classes)))]
-
-
-def bits(units):
-    """A score per unit, and zeros and ones."""
-    return lambda rng, n: [rng.normal(size=(n, units)), rng.integers(0, 2, (n, units)) * 1.0]
 
 
 def away_from(*kinks, shape, span=1.0):
@@ -249,22 +211,5 @@ CASES = {
     ],
     "layer_norm": list(row_norms(2)),
     "rms_norm": list(row_norms(1)),
-    "squared_error": [
-        Case([(4,), (4,)], attrs={"factor": f, "mean": m}, mean=bool(m))
-        for f, m in [(0.5, 0), (1.0, 0), (0.25, 1)]
-    ],
-    "softmax_cross_entropy": [
-        Case([(10,), (1,)], draw=labels(10)),
-        Case([(3,), (3,)], draw=probabilities(3), rows=40),
-    ],
-    "sigmoid_cross_entropy": [
-        Case([(1,), (1,)], draw=bits(1)),
-        Case([(5,), (5,)], draw=bits(5), rows=40),
-    ],
-    "absolute_error": [Case([(4,), (4,)])],
-    "accuracy": [
-        Case([(10,), (1,)], attrs={"binary": 0, "threshold": 0.5}, draw=labels(10), rows=50),
-        Case([(3,), (3,)], attrs={"binary": 0, "threshold": 0.5}, draw=probabilities(3), rows=50),
-        Case([(4,), (4,)], attrs={"binary": 1, "threshold": 0.0}, draw=bits(4), rows=50),
-    ],
 }
+CASES |= {op: [Case(**use) for use in uses] for op, uses in loss_reference.CASES.items()}

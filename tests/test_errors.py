@@ -269,7 +269,8 @@ def test_whole_numbers_of_numpy_are_whole_numbers():
 BAD_VALIDATION = {
     "x alone": (X, (TypeError, ValueError)),
     "one item": ((X,), (TypeError, ValueError)),
-    "three items": ((X, CLASSES, CLASSES), (TypeError, ValueError)),
+    "negative weights": ((X, CLASSES, -np.ones(len(X))), ValueError),
+    "four items": ((X, CLASSES, CLASSES, CLASSES), (TypeError, ValueError)),
     "a word": ("xy", (TypeError, ValueError)),
     "a number": (0.2, (TypeError, ValueError)),
     "lengths that differ": ((X, CLASSES[:-1]), ValueError),

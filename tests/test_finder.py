@@ -9,6 +9,7 @@ from refusal import CLASSES, X, classifier, refused, says
 
 import pybp as bp
 from pybp.finder import RateSearch
+from pybp.results import Results
 
 
 def whole_state(model):
@@ -168,8 +169,8 @@ def test_after_an_exception_too(monkeypatch):
             raise KeyboardInterrupt
         return named(*arguments)
 
-    fails.calls, named = 0, model._named_results
-    monkeypatch.setattr(model, "_named_results", fails)
+    fails.calls, named = 0, Results.named
+    monkeypatch.setattr(Results, "named", fails)
     with pytest.raises(KeyboardInterrupt):
         bp.find_learning_rate(model, X, CLASSES)
     assert whole_state(model) == before

@@ -41,6 +41,7 @@ class Use:
     def __init__(self, op, case, dtype=np.float64):
         rng = np.random.default_rng([len(op), case.rows, *map(ord, op)])
         self.op, self.case, self.dtype = op, case, dtype
+        self.weighs = "per_row" in OPS[op]["flags"] and len(case.inputs) > 2
         self.inputs = (
             case.draw(rng, case.rows)
             if case.draw
@@ -76,6 +77,8 @@ class Use:
         for i, value in enumerate(self.parameters):
             store.view(f"p{i}")[...] = value
         sources = [np.asarray(x, self.dtype).reshape(case.rows, -1) for x in self.inputs]
+        if self.weighs:
+            sources[2] = sources[2].astype(np.float64)
         if self.op == "feed":
             node = Node("feed", attrs=case.attrs, shape=case.inputs[0])
         else:
@@ -94,6 +97,7 @@ class Use:
                 training=training,
                 gradient=gradient,
                 sources=len(sources),
+                weights=2 if self.weighs else -1,
             ),
             store,
         )
@@ -125,7 +129,8 @@ class Use:
         y = self.reference(inputs)
         self.parameters = keep
         if "per_row" in OPS[self.op]["flags"]:
-            return y.mean() if self.case.mean else y.sum()
+            total = inputs[2].sum() if self.weighs else len(y)
+            return y.sum() / total if self.case.mean else y.sum()
         return (y * cotangent).sum()
 
 

@@ -33,7 +33,7 @@ pb_plan *pb_plan_new(const pb_table *table, int64_t capacity) {
   if (!p) return NULL;
   p->table = table;
   p->capacity = capacity;
-  p->output = p->input = -1;
+  p->output = p->input = p->weights = -1;
   return p;
 }
 
@@ -361,7 +361,7 @@ pb_status pb_plan_seal(pb_plan *p) {
   if (p->capacity < 1 || p->capacity > LARGEST_DIM || p->act_bytes < 0 ||
       p->act_bytes > LARGEST_SIZE || p->nparam < 0 || p->nparam > LARGEST_SIZE || p->nrunning < 0 ||
       p->nrunning > LARGEST_SIZE || p->nsource < 0 || p->nsource > PB_MAX_SOURCE ||
-      p->nforward < 1 || p->nforward > p->ninstr)
+      p->weights < -1 || p->weights >= p->nsource || p->nforward < 1 || p->nforward > p->ninstr)
     return refuse(p, "sizes out of range");
   p->scratch_bytes = PB_ALIGN;
   pb_status status = seal_state(p);

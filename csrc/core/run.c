@@ -128,6 +128,19 @@ static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_
     }
 }
 
+/* The weight of n rows, added in their order; without weights every row counts 1. */
+static double total_weight(const pb_plan *p, const pb_source *source, const int64_t *index,
+                           int64_t first, int64_t n) {
+  if (p->weights < 0) return (double)n;
+  const pb_source *s = &source[p->weights];
+  double total = 0;
+  for (int64_t i = 0; i < n; i++) {
+    int64_t row = index ? index[first + i] : first + i;
+    total += *(const double *)((const char *)s->data + row * s->row_stride);
+  }
+  return total;
+}
+
 /* A step's pieces are told apart in the upper bits of its number. */
 #define PIECE_SHIFT 40
 
@@ -142,6 +155,7 @@ typedef struct {
   bool stop; /* written before the last meeting of a step, read after it */
   bool diverged, interrupted;
   int64_t n;    /* rows of the step's batch */
+  double total; /* their weight */
   pb_step step; /* what the optimiser is told of it */
   double *coef; /* [groups][PB_MAX_COEF] */
   double batch_sums[PB_MAX_RESULT];
@@ -154,6 +168,7 @@ static void begin_step(training *t) {
   if (r->row == 0 && r->shuffle)
     pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t->order);
   t->n = r->rows - r->row < r->batch ? r->rows - r->row : r->batch;
+  t->total = total_weight(t->plan, r->source, t->order, r->row, t->n);
   for (int32_t k = 0; k < t->plan->nresult; k++) t->batch_sums[k] = 0;
 }
 
@@ -162,9 +177,10 @@ static void prepare(training *t) {
   const pb_plan *p = t->plan;
   const pb_run *r = t->run;
   int64_t at = r->step - r->rate_origin;
+  bool weighs = p->nresult && t->total > 0;
   t->step = (pb_step){.learning_rate = r->learning_rate[at * r->rate_stride],
                       .t = r->step + 1,
-                      .loss = p->nresult ? t->batch_sums[0] / (double)t->n : 0,
+                      .loss = weighs ? t->batch_sums[0] / t->total : r->last_loss,
                       .last_loss = r->last_loss,
                       .average = r->average ? r->average[at * r->average_stride] : 0};
   for (int32_t g = 0; g < p->ngroup; g++) {
@@ -226,7 +242,7 @@ static bool run_step(training *t, pb_lane *lane) {
   const pb_plan *p = t->plan;
   const pb_run *r = t->run;
   int64_t piece = r->piece ? r->piece : r->batch, n = t->n;
-  lane->total = (double)n;
+  lane->total = t->total;
   if (p->accumulates) zero_gradients(lane);
   for (int64_t at = 0; at < n; at += piece) {
     bool last = n - at <= piece;
@@ -283,7 +299,9 @@ static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows)
     if (s->rows < rows || s->cols != (y->shape.batched ? y->size : y->shape.dim[0])) return false;
     if ((unsigned)s->dtype >= PB_DTYPES) return false;
   }
-  return true;
+  if (p->weights < 0) return true;
+  const pb_source *w = &source[p->weights];
+  return w->dtype == PB_F64 && w->rows >= rows && w->cols == 1;
 }
 
 pb_status pb_train(pb_plan *p, pb_run *r) {
@@ -345,7 +363,7 @@ pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training,
   if (o.work) {
     o.lane = (pb_lane){.ptr = o.work->ptr,
                        .n = n,
-                       .total = (double)n,
+                       .total = total_weight(p, source, NULL, 0, n),
                        .training = training,
                        .seed = seed,
                        .step = step,

@@ -4,7 +4,7 @@
 #include <string.h>
 
 draft draft_new(const pb_table *table, int64_t capacity) {
-  return (draft){.table = table, .capacity = capacity, .input = -1, .output = -1};
+  return (draft){.table = table, .capacity = capacity, .input = -1, .output = -1, .weights = -1};
 }
 
 int32_t draft_tensor(draft *d, pb_arena arena, pb_shape shape, bool is_double) {
@@ -65,7 +65,7 @@ model model_new(const draft *d) {
   memcpy(p->result, d->result, sizeof p->result);
   memcpy(p->optim_attr, d->optim_attr, sizeof p->optim_attr);
   p->nforward = d->nforward, p->nresult = d->nresult, p->nsource = d->nsource;
-  p->input = d->input, p->output = d->output;
+  p->input = d->input, p->output = d->output, p->weights = d->weights;
   p->act_bytes = d->end[PB_ACT];
   p->optim = d->optim;
   m.bytes = d->end[PB_PARAM] > d->end[PB_GRAD] ? d->end[PB_PARAM] : d->end[PB_GRAD];

@@ -14,7 +14,7 @@ typedef struct {
   int64_t capacity;
   const pb_optim *optim;
   pb_attr optim_attr[PB_MAX_ATTR];
-  int32_t ntensor, ninstr, nforward, nresult, nsource, input, output;
+  int32_t ntensor, ninstr, nforward, nresult, nsource, input, output, weights;
   int32_t result[PB_MAX_RESULT];
   int64_t end[4]; /* bytes taken of each arena */
   pb_tensor tensor[MAX_TENSORS];

@@ -78,7 +78,7 @@ static void check_parts(const use *u, model *m, pb_workspace *w, int parts) {
       const pb_instr *k = &p->instr[i];
       pb_lane lane = {.ptr = ptr,
                       .n = u->n,
-                      .total = (double)u->n,
+                      .total = u->total,
                       .part = part,
                       .parts = parts,
                       .training = u->c->training,
@@ -159,12 +159,19 @@ static void every_op_has_a_reference(const pb_table *t) {
   }
 }
 
+/* Metrics decide, and count what NaN is not. */
+static bool is_metric(const pb_table *t, const op_case *c) {
+  const pb_op *op = pb_find_op(t, c->op);
+  return op->flags & PB_PER_ROW && !op->backward_in;
+}
+
 /* NaN in one row makes that row's output NaN and no other's. */
 static void nan_stays_nan(const pb_table *t) {
   for (int i = 0; i < op_case_count; i++) {
     const op_case *c = &op_cases[i];
-    if (!c->forward || !c->in[0].batched || c->training || strcmp(c->op, "accuracy") == 0) continue;
+    if (!c->forward || !c->in[0].batched || c->training || is_metric(t, c)) continue;
     use u = use_new(t, c, 5, false);
+    bool left_out = weighs(c) && u.in[2][2] == 0;
     for (int64_t j = 2 * u.count[0] / 5; j < 3 * u.count[0] / 5; j++) u.in[0][j] = NAN;
     model m = model_new(&u.draft);
     pb_workspace *w = NULL;
@@ -172,9 +179,9 @@ static void nan_stays_nan(const pb_table *t) {
       const void *y = pb_workspace_tensor(w, u.y);
       for (int64_t j = 0; j < 5 * u.size; j++) {
         double value = u.draft.tensor[u.y].is_double ? ((double *)y)[j] : get_real(t, y, j);
-        if (!CHECK(isnan(value) == (j / u.size == 2), "%s%s%s: row %d is %g after NaN in row 2",
-                   c->op, c->activation ? " with " : "", c->activation ? c->activation : "",
-                   (int)(j / u.size), value))
+        if (!CHECK(isnan(value) == (j / u.size == 2 && !left_out),
+                   "%s%s%s: row %d is %g after NaN in row 2", c->op, c->activation ? " with " : "",
+                   c->activation ? c->activation : "", (int)(j / u.size), value))
           break;
       }
       pb_workspace_release(m.plan, w);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/rng.h"
+#include "test/reference_loss.h"
 
 int64_t case_columns(const op_case *c, int j) {
   const pb_shape *s = &c->in[j];
@@ -49,14 +50,6 @@ static void dense(const op_case *c, int64_t n, int64_t size, const double *const
       out[r * outputs + o] =
           c->activation ? reference_activation(c->activation, c->activation_attr, z) : z;
     }
-}
-
-/* log of the sum of exponentials, of numbers of any size. */
-static double log_sum(const double *z, int64_t n) {
-  double top = z[0], sum = 0;
-  for (int64_t i = 1; i < n; i++) top = fmax(top, z[i]);
-  for (int64_t i = 0; i < n; i++) sum += exp(z[i] - top);
-  return top + log(sum);
 }
 
 static void softmax(const op_case *c, int64_t n, int64_t size, const double *const *in,
@@ -181,94 +174,7 @@ static void batch_norm_affine(const op_case *c, int64_t n, int64_t size, const d
   }
 }
 
-static void squared_error(const op_case *c, int64_t n, int64_t size, const double *const *in,
-                          double *out) {
-  int64_t columns = pb_shape_size(&c->in[0]);
-  for (int64_t r = 0; r < n * size; r++) {
-    out[r] = 0;
-    for (int64_t i = r * columns; i < (r + 1) * columns; i++)
-      out[r] += c->attr[0].f * (in[0][i] - in[1][i]) * (in[0][i] - in[1][i]);
-  }
-}
-
-static void absolute_error(const op_case *c, int64_t n, int64_t size, const double *const *in,
-                           double *out) {
-  int64_t columns = pb_shape_size(&c->in[0]);
-  for (int64_t r = 0; r < n * size; r++) {
-    out[r] = 0;
-    for (int64_t i = r * columns; i < (r + 1) * columns; i++)
-      out[r] += fabs(in[0][i] - in[1][i]) / (double)columns;
-  }
-}
-
-static void softmax_cross_entropy(const op_case *c, int64_t n, int64_t size,
-                                  const double *const *in, double *out) {
-  int64_t columns = pb_shape_size(&c->in[0]);
-  bool label = c->fill[1] == CLASS;
-  for (int64_t r = 0; r < n * size; r++) {
-    const double *z = in[0] + r * columns;
-    out[r] = 0;
-    for (int64_t i = 0; i < columns; i++) {
-      double t = label ? (double)(i == (int64_t)in[1][r]) : in[1][r * columns + i];
-      out[r] += t * (log_sum(z, columns) - z[i]);
-    }
-  }
-}
-
-static void sigmoid_cross_entropy(const op_case *c, int64_t n, int64_t size,
-                                  const double *const *in, double *out) {
-  int64_t columns = pb_shape_size(&c->in[0]);
-  for (int64_t r = 0; r < n * size; r++) {
-    out[r] = 0;
-    for (int64_t i = r * columns; i < (r + 1) * columns; i++) {
-      double z = in[0][i], t = in[1][i], rest = log1p(exp(-fabs(z)));
-      out[r] += (t * (fmax(-z, 0) + rest) + (1 - t) * (fmax(z, 0) + rest)) / (double)columns;
-    }
-  }
-}
-
-static int64_t first_largest(const double *x, int64_t n) {
-  int64_t best = 0;
-  for (int64_t i = 0; i < n; i++)
-    if (x[i] > x[best]) best = i;
-  return best;
-}
-
-static void accuracy(const op_case *c, int64_t n, int64_t size, const double *const *in,
-                     double *out) {
-  int64_t columns = pb_shape_size(&c->in[0]);
-  for (int64_t r = 0; r < n * size; r++) {
-    const double *y = in[0] + r * columns, *t = in[1] + r * columns;
-    out[r] = 0;
-    if (c->attr[0].i) {
-      for (int64_t i = 0; i < columns; i++)
-        out[r] += (double)((y[i] > c->attr[1].f) == (t[i] > 0.5)) / (double)columns;
-      continue;
-    }
-    int64_t wanted = c->fill[1] == CLASS ? (int64_t)in[1][r] : first_largest(t, columns);
-    out[r] = first_largest(y, columns) == wanted;
-  }
-}
-
 /* --- the uses ------------------------------------------------------------------------------------ */
-
-#define ROW(c) \
-  { \
-    .ndim = 1, .batched = true, .dim = {c} \
-  }
-#define GRID(t, c) \
-  { \
-    .ndim = 2, .batched = true, .dim = {t, c} \
-  }
-#define SCALAR {.ndim = 0, .batched = true}
-#define VECTOR(o) \
-  { \
-    .ndim = 1, .dim = {o} \
-  }
-#define MATRIX(o, i) \
-  { \
-    .ndim = 2, .dim = {o, i} \
-  }
 
 #define DENSE(x, i, o, f) \
   {.op = "dense", .activation = f, .nin = 2, .in = {x, MATRIX(o, i)}, .forward = dense}
@@ -326,39 +232,6 @@ static void accuracy(const op_case *c, int64_t n, int64_t size, const double *co
    .fill = {SIGNED, ABOUT_ONE}, \
    .attr = {{.f = 0.1}}, \
    .forward = batch_norm_affine}
-#define SQUARED(c, factor, by_mean) \
-  {.op = "squared_error", \
-   .nin = 2, \
-   .in = {ROW(c), ROW(c)}, \
-   .attr = {{.f = factor}, {.i = by_mean}}, \
-   .mean = by_mean, \
-   .forward = squared_error}
-#define CROSS_ENTROPY(x, t, kind, size) \
-  {.op = "softmax_cross_entropy", \
-   .nin = 2, \
-   .in = {x, t}, \
-   .fill = {SIGNED, kind}, \
-   .mean = true, \
-   .span = size, \
-   .forward = softmax_cross_entropy}
-#define BINARY_CROSS_ENTROPY(x, size) \
-  {.op = "sigmoid_cross_entropy", \
-   .nin = 2, \
-   .in = {x, x}, \
-   .fill = {SIGNED, BITS}, \
-   .mean = true, \
-   .span = size, \
-   .forward = sigmoid_cross_entropy}
-#define ACCURACY(c, t, kind, binary, threshold) \
-  {.op = "accuracy", \
-   .nin = 2, \
-   .in = {ROW(c), t}, \
-   .fill = {SIGNED, kind}, \
-   .attr = {{.i = binary}, {.f = threshold}}, \
-   .forward = accuracy}
-#define TIED_ACCURACY(c, t, kind) \
-  {.op = "accuracy", .nin = 2, .in = {ROW(c), t}, .fill = {TIES, kind}, .forward = accuracy}
-
 /* Sizes below, at and past the vectors' and the tiles' widths. */
 const op_case op_cases[] = {
     DENSE(ROW(1), 1, 1, NULL),
@@ -433,29 +306,7 @@ const op_case op_cases[] = {
     BATCH_NORM(GRID(3, 7), 7, 5, true),
     BATCH_NORM(ROW(17), 17, 5, false),
     BATCH_NORM(ROW(5), 5, 3, false),
-    SQUARED(1, 0.5, false),
-    SQUARED(3, 1.0, false),
-    SQUARED(10, 0.1, true),
-    CROSS_ENTROPY(ROW(2), ROW(1), CLASS, 0),
-    CROSS_ENTROPY(ROW(10), ROW(1), CLASS, 0),
-    CROSS_ENTROPY(ROW(10), ROW(10), MASSES, 0),
-    CROSS_ENTROPY(ROW(37), SCALAR, CLASS, 30),
-    CROSS_ENTROPY(ROW(5), ROW(1), CLASS, 1000),
-    CROSS_ENTROPY(GRID(2, 3), ROW(6), MASSES, 0),
-    CROSS_ENTROPY(ROW(1), ROW(1), MASSES, 0),
-    BINARY_CROSS_ENTROPY(ROW(1), 0),
-    BINARY_CROSS_ENTROPY(ROW(3), 12),
-    BINARY_CROSS_ENTROPY(ROW(19), 0),
-    BINARY_CROSS_ENTROPY(ROW(2), 1000),
-    {.op = "absolute_error", .nin = 2, .in = {ROW(1), ROW(1)}, .forward = absolute_error},
-    {.op = "absolute_error", .nin = 2, .in = {ROW(11), ROW(11)}, .forward = absolute_error},
-    ACCURACY(2, ROW(1), CLASS, 0, 0),
-    ACCURACY(10, ROW(1), CLASS, 0, 0),
-    ACCURACY(10, ROW(10), MASSES, 0, 0),
-    TIED_ACCURACY(5, ROW(1), CLASS),
-    TIED_ACCURACY(5, ROW(5), TIES),
-    ACCURACY(1, ROW(1), BITS, 1, 0.0),
-    ACCURACY(4, ROW(4), BITS, 1, 0.5),
+    LOSS_USES,
     {.op = "feed"}, /* sources.c goes through its uses */
 };
 const int op_case_count = sizeof op_cases / sizeof *op_cases;

@@ -8,8 +8,26 @@ enum { REFERENCE_NODE = 7, REFERENCE_STEP = 11 };
 #define REFERENCE_SEED UINT64_C(0x0123456789abcdef)
 
 /* What values an input gets: any; classes, which are numbers below in[0]'s size; probabilities; 0 or
-   1; -1, 0 or 1, so that many are equal; in [0.5, 1.5). */
-typedef enum { SIGNED, CLASS, MASSES, BITS, TIES, ABOUT_ONE } values;
+   1; -1, 0 or 1, so that many are equal; in [0.5, 1.5); weights 0, 1, 2 of which the first is not 0. */
+typedef enum { SIGNED, CLASS, MASSES, BITS, TIES, ABOUT_ONE, WEIGHTS } values;
+
+#define ROW(c) \
+  { \
+    .ndim = 1, .batched = true, .dim = {c} \
+  }
+#define GRID(t, c) \
+  { \
+    .ndim = 2, .batched = true, .dim = {t, c} \
+  }
+#define SCALAR {.ndim = 0, .batched = true}
+#define VECTOR(o) \
+  { \
+    .ndim = 1, .dim = {o} \
+  }
+#define MATRIX(o, i) \
+  { \
+    .ndim = 2, .dim = {o, i} \
+  }
 
 typedef struct op_case op_case;
 struct op_case {

@@ -16,6 +16,7 @@ static void fill_input(const pb_table *t, const op_case *c, int j, int64_t count
     if (c->fill[j] == BITS) x[i] = (double)rng_below(r, 2);
     if (c->fill[j] == TIES) x[i] = (double)(rng_below(r, 3) - 1);
     if (c->fill[j] == MASSES) x[i] = fabs(x[i]);
+    if (c->fill[j] == WEIGHTS) x[i] = i ? (double)rng_below(r, 3) : 2;
     if (c->fill[j] == ABOUT_ONE) x[i] = 1 + x[i] / (2 * span);
   }
   for (int64_t i = 0; i < count && c->fill[j] == MASSES; i++) {
@@ -27,11 +28,14 @@ static void fill_input(const pb_table *t, const op_case *c, int j, int64_t count
   for (int64_t i = 0; i < count; i++) x[i] = as_real(t, x[i]);
 }
 
+bool weighs(const op_case *c) { return c->nin > 2 && c->fill[2] == WEIGHTS; }
+
 /* The array that a tensor of rows is fed from. */
 static void bind(use *u, int32_t id, const double *data) {
   int32_t k = u->draft.nsource;
   u->source[k] = source_of(data, u->n, pb_shape_size(&u->draft.tensor[id].shape));
   draft_feed(&u->draft, k, 1, id);
+  if (weighs(u->c) && id == u->x[2]) u->draft.weights = k;
 }
 
 static bool is_running(const pb_op *op, int j) {
@@ -110,10 +114,12 @@ use use_new(const pb_table *t, const op_case *c, int64_t n, bool add) {
   u.size = pb_shape_size(&inferred.out);
   if (!inferred.out.batched) u.n = 1;
   fill_inputs(&u, t, &r);
-  u.v = numbers(u.n * u.size);
+  u.v = numbers(u.n * u.size), u.total = (double)n;
+  if (weighs(c)) u.total = 0;
+  for (int64_t i = 0; i < n && weighs(c); i++) u.total += u.in[2][i];
   for (int64_t i = 0; i < u.n * u.size; i++) {
     u.v[i] = as_real(t, rng_uniform(&r));
-    if (op->flags & PB_PER_ROW) u.v[i] = c->mean ? 1 / (double)n : 1;
+    if (op->flags & PB_PER_ROW) u.v[i] = c->mean ? 1 / u.total : 1;
   }
   for (int j = 0; j < c->nin; j++) {
     if (u.draft.tensor[u.x[j]].arena == PB_ACT) bind(&u, u.x[j], u.in[j]);

@@ -11,6 +11,7 @@ enum { SOURCES = 8 };
 typedef struct {
   const op_case *c;
   int64_t n, size;           /* rows; numbers in a row of the output */
+  double total;              /* weight of the rows */
   int64_t count[PB_MAX_IN];  /* numbers in each input */
   double *in[PB_MAX_IN];     /* inputs */
   double *v;                 /* gradient of the loss by the output */
@@ -30,6 +31,7 @@ void use_places(const use *, const model *, void **ptr);
 void use_fill(const use *, void *const *ptr);
 /* The first use in the list with so many inputs, and columns of the first. */
 const op_case *find_case(const char *op, int nin, int64_t columns);
-double *numbers(int64_t n); /* zeros, freed by exact_free */
+bool weighs(const op_case *); /* whether its rows have weights */
+double *numbers(int64_t n);   /* zeros, freed by exact_free */
 
 #endif

@@ -1,0 +1,88 @@
+"""What a loss is: the node that it adds behind a model's output, and the targets that it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pybp import data
+from pybp._core import Source
+from pybp.described import Described
+from pybp.graph import Node
+
+
+class Loss(Described):
+    """Base of all losses.
+
+    `mean` says whether a batch's loss is the mean over its rows or their sum; gradients follow.
+    """
+
+    name = ""
+    mean = True
+
+    def kernel(self, output: Node, width: int) -> tuple[str, dict[str, Any]]:
+        """The op and its attributes, for targets with `width` values per row."""
+        raise NotImplementedError
+
+    def scores(self, output: Node) -> Node:
+        """The node that the loss is computed from; ValueError when the last layer does not suit."""
+        return output
+
+    def binary(self, output: Node, width: int) -> bool:
+        """Whether each output parts two classes of its own, instead of standing for one of many."""
+        return output.shape[-1] == 1
+
+    def threshold(self, output: Node) -> float:
+        """Where a single score parts class 0 from class 1."""
+        return 0.0 if output.op == "tanh" else 0.5
+
+    def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
+        """`y` checked and bound, (N, width)."""
+        raise NotImplementedError
+
+    def classes(self, targets: np.ndarray, output: Node) -> np.ndarray:
+        """The class of every row, (N,), of bound targets; ValueError when they have none."""
+        raise ValueError(
+            f"class_weight needs targets that are classes, and loss {self.name!r} takes values: "
+            "weigh rows with sample_weight"
+        )
+
+    def attach(self, output: Node, target: Node, weights: tuple[Node, ...] = ()) -> Node:
+        """The node that holds the loss of every row."""
+        op, attrs = self.kernel(output, target.shape[-1])
+        return Node(op, (self.scores(output), target, *weights), attrs=attrs, layer="loss")
+
+
+def logits(name: str, output: Node, *activations: str) -> Node:
+    """What goes into the last layer's activation, for a loss that includes it."""
+    if output.op in activations:
+        return output.inputs[0]
+    if output.op not in ("dense", "identity"):
+        raise ValueError(
+            f"loss {name!r} takes a last layer with {', '.join(activations)} or no activation, "
+            f"layer {output.layer!r} ends in {output.op}"
+        )
+    return output
+
+
+def refuse_rows(bad: np.ndarray, array: np.ndarray, what: str, wanted: str) -> None:
+    """The error for the first row in which something is bad."""
+    rows = bad.reshape(len(bad), -1).any(axis=1)
+    if rows.any():
+        row = int(rows.argmax())
+        raise ValueError(f"{what}[{row}] is {array[row]}: {wanted}")
+
+
+def one_by_one(name: str, y: object, output: Node, dtype: np.dtype, what: str) -> Source:
+    """Targets (N, C) that C outputs are compared with one by one."""
+    array = data.as_array(y, what)
+    units = output.shape[-1]
+    if units > 1 and array.ndim == 1:
+        raise ValueError(
+            f"{what} has shape {array.shape} but layer {output.layer!r} has {units} outputs "
+            f"and loss {name!r} compares one by one: pass shape (N, {units}), for class "
+            f"labels np.eye({units})[{what}], or use loss='cross_entropy'"
+        )
+    rows = data.as_rows(array, output.shape, what, output.layer)
+    return data.finite_source(rows, what, data.largest(dtype))
