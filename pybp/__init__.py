@@ -16,35 +16,33 @@ from pybp import (
     _load,  # noqa: F401  first: it loads the native part
     errors,
     init,
+    layers,
     losses,
     optim,
     schedules,
 )
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config
-from pybp.layers import (
-    Activation,
-    AlphaDropout,
-    BatchNorm,
-    Dense,
-    Dropout,
-    GaussianDropout,
-    GaussianNoise,
-    Input,
-    Layer,
-    LayerNorm,
-    Maxout,
-    MinMaxScaler,
-    PReLU,
-    RMSNorm,
-    StandardScaler,
-)
+from pybp.layers import LAZY as _LAZY_LAYERS
+from pybp.layers import Activation, Dense, Input, Layer, PReLU
 from pybp.model import Model
 from pybp.sequential import Sequential
 
 if TYPE_CHECKING:
     from pybp.finder import find_learning_rate
     from pybp.io import load
+    from pybp.layers import (
+        AlphaDropout,
+        BatchNorm,
+        Dropout,
+        GaussianDropout,
+        GaussianNoise,
+        LayerNorm,
+        Maxout,
+        MinMaxScaler,
+        RMSNorm,
+        StandardScaler,
+    )
 
 # Imported when first named: what only some users need must not cost the others time.
 _LAZY_MODULES = {"callbacks", "datasets", "metrics", "plots", "regularizers", "testing"}
@@ -75,6 +73,7 @@ __all__ = [
     "find_learning_rate",
     "get_num_threads",
     "init",
+    "layers",
     "load",
     "losses",
     "metrics",
@@ -93,4 +92,7 @@ def __getattr__(name: str) -> object:
         return import_module(f"pybp.{name}")
     if name in _LAZY_FUNCTIONS:
         return getattr(import_module(_LAZY_FUNCTIONS[name]), name)
+    if name in _LAZY_LAYERS:
+        found = globals()[name] = getattr(layers, name)
+        return found
     raise AttributeError(f"module 'pybp' has no attribute {name!r}")

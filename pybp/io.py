@@ -124,7 +124,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 def _build(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
     from pybp.sequential import Sequential
 
-    model = Sequential([from_data(layers.KINDS, data, "layer") for data in description["layers"]])
+    kinds = layers.kinds()
+    model = Sequential([from_data(kinds, data, "layer") for data in description["layers"]])
     model.metadata.update(description["metadata"])
     model.restore(description, tensors)
     return model

@@ -17,7 +17,6 @@ from pybp.errors import NotCompiledError, unknown
 from pybp.graph import Node, no_dead_ends, topological
 from pybp.history import History
 from pybp.layers import Layer
-from pybp.layers.scaler import Scaler
 from pybp.lower import Lowered, Request, lower
 from pybp.results import Results
 from pybp.schedules import Schedule
@@ -168,16 +167,9 @@ class Model:
     def adapt(self, x: object) -> None:
         """Let the model's scaler take the statistics of the rows of `x`: give it the rows that the
         model is trained on, and no others."""
-        scalers = [layer for layer in self.layers if isinstance(layer, Scaler)]
-        if not scalers:
-            raise ValueError(
-                "adapt: the model has no layer that looks at the data beforehand; put "
-                "bp.MinMaxScaler() or bp.StandardScaler() behind its Input"
-            )
-        array = self._inputs(x)
-        with self._exclusive("adapt"):
-            for scaler in scalers:
-                scaler.adapt(array)
+        from pybp.layers import scaler  # most models have none
+
+        scaler.adapt(self, x)
 
     @contextmanager
     def _exclusive(self, what: str, in_callback: bool = False) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from pybp.checks import real
 from pybp.errors import NotAdaptedError
 from pybp.graph import Node, Running
 from pybp.layers.base import Layer
+
+if TYPE_CHECKING:
+    from pybp.model import Model
 
 BLOCK_VALUES = 1 << 22  # values that are looked at together: 32 MB of doubles
 
@@ -218,6 +222,20 @@ class StandardScaler(Scaler):
         rounding = rows * eps * variance + (rows * mean * eps) ** 2
         constant = (variance <= rounding) & np.isfinite(variance)
         return mean, 1 / np.sqrt(np.where(constant, 1.0, variance))
+
+
+def adapt(model: Model, x: object) -> None:
+    """See `Model.adapt`."""
+    scalers = [layer for layer in model.layers if isinstance(layer, Scaler)]
+    if not scalers:
+        raise ValueError(
+            "adapt: the model has no layer that looks at the data beforehand; put "
+            "bp.MinMaxScaler() or bp.StandardScaler() behind its Input"
+        )
+    array = model._inputs(x)
+    with model._exclusive("adapt"):
+        for scaler in scalers:
+            scaler.adapt(array)
 
 
 def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
