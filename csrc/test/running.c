@@ -93,8 +93,9 @@ static void check_scaled(const scaled *s, const model *m, const double *x, const
     for (int64_t o = 0; o < 19; o++) {
       double z = 0, root = sqrt(variance[o] + 0.25);
       for (int64_t i = 0; i < 5; i++) z += x[n * 5 + i] * get_real(t, m->param, o * 5 + i);
-      double wanted = k->affine_last ? (reference_activation(f, z) - mean[o]) / root
-                                     : reference_activation(f, (z - mean[o]) / root);
+      double wanted = k->affine_last
+                          ? (reference_activation(f, k->activation_attr, z) - mean[o]) / root
+                          : reference_activation(f, k->activation_attr, (z - mean[o]) / root);
       double found = get_real(t, y, n * 19 + o);
       CHECK(close_to(found, wanted, t->real_size == 8 ? 1e-13 : 2e-6), "%s: %g, wanted %g", f,
             found, wanted);
