@@ -125,7 +125,7 @@ def test_arguments_reach_the_function_alone_and_fused(activation, argument, valu
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: bp.Activation("elu", alhpa=1.0), ["'elu'", "alpha", "alhpa"]),
+        (lambda: bp.Activation("elu", slope=1.0), ["'elu'", "alpha", "slope"]),
         (lambda: bp.Activation("relu", alpha=1.0), ["'relu'", "no arguments", "alpha"]),
         (lambda: bp.Activation("elu", alpha=-1.0), ["alpha", ">= 0", "-1.0"]),
         (lambda: bp.Activation("elu", alpha="1"), ["alpha", "number", "'1'"]),

@@ -22,7 +22,7 @@
 #define LN2_HIGH 0.693145752f /* short enough that k LN2_HIGH is exact */
 #define LN2_LOW 1.42860677e-6f
 #define EXP_LARGEST 89.0f        /* exp of it is beyond the largest number */
-#define EXP_SMALLEST -87.33654f    /* exp of it is still normal */
+#define EXP_SMALLEST -87.33654f  /* exp of it is still normal */
 #define TANH_ONE 9.5f            /* tanh of more is 1 to the last bit */
 #define INTEGER_BITS 0x4b000000u /* of 2^23: put k in the low bits and it is 2^23 + k */
 #define INTEGER_BASE 8388608.0f
