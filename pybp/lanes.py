@@ -3,7 +3,7 @@
 At ten units a layer, a matrix product is mostly edges, and a step mostly the way from one
 instruction to the next. With tensors [C, P], one vector per feature, dense layers need no packing
 and no partial vectors, and every weight is one fused multiply-add for all samples; see
-`csrc/ops/lanes.h`. Losses and metrics still see rows: they are few numbers behind so small a net.
+`csrc/ops/lanes.h`. Most losses and metrics still see rows: few numbers behind so small a net.
 """
 
 from __future__ import annotations
@@ -38,15 +38,19 @@ def into_lanes(results: Sequence[Node], capacity: int) -> list[Node]:
             batched=False,
         )
     rows = {id(t): Node("lanes_rows", (new[id(t)],), layer=t.layer) for t in tails}
-    return [
-        Node(
-            result.op,
-            tuple(rows.get(id(parent), parent) for parent in result.inputs),
-            attrs=result.attrs,
-            layer=result.layer,
-        )
-        for result in results
-    ]
+    return [_ending(result, new, rows) for result in results]
+
+
+def _ending(result: Node, new: dict[int, Node], rows: dict[int, Node]) -> Node:
+    """A loss or metric behind the lanes."""
+    own = result.op == "softmax_cross_entropy" and len(result.inputs) == 2
+    prediction, *others = result.inputs
+    return Node(
+        f"lanes_{result.op}" if own else result.op,
+        ((new if own else rows)[id(prediction)], *others),
+        attrs=result.attrs,
+        layer=result.layer,
+    )
 
 
 def _predictions(results: Sequence[Node]) -> list[Node]:

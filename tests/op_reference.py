@@ -49,6 +49,9 @@ REFERENCE = loss_reference.REFERENCE | {
     "lanes_feed": lambda x, source, scale: scale * x.T,
     "lanes_dense": lambda x, w, b=0.0: w @ x + np.reshape(b, (-1, 1)),
     "lanes_rows": lambda x: x.T,
+    "lanes_softmax_cross_entropy": lambda z, t, smoothing: REFERENCE["softmax_cross_entropy"](
+        z.T, t, smoothing
+    ),
     "identity": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
@@ -190,7 +193,7 @@ CASES = {
         for s, p, n in [((2,), 2, 5), ((12,), 3, 13), ((3, 4), 2, 6), ((130,), 5, 40), ((4,), 1, 3)]
     ],
     "log_softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
-    **{op: [] for op in ("lanes_feed", "lanes_dense", "lanes_rows")},
+    **{op: [] for op in REFERENCE if op.startswith("lanes_")},
     "feed": [Case([(5,)], attrs={"source": 0, "scale": 0.25})],
     "dense": [
         Case([(i,)], [(o, i), (o,)][: 1 + bias], rows=n)

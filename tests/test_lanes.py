@@ -124,3 +124,52 @@ def test_divergence_names_the_layer():
     with pytest.raises(bp.errors.DivergenceError, match="dense4") as caught:
         net.fit(x, y, verbose=0)
     assert caught.value.op == "dense4"
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("masses", [False, True])
+@pytest.mark.parametrize("batch_size", [3, 16, 20])
+def test_cross_entropy_in_lanes(batch_size, masses, smoothing, isa, monkeypatch):
+    """Class numbers and probabilities, with and without label smoothing."""
+    x, y = rows("iris", 47)
+    if masses:
+        y = np.random.default_rng(2).dirichlet(np.ones(3), 47)
+    found = []
+    for general in (False, True):
+        if general:
+            in_rows(monkeypatch)
+        net = made("iris", bp.optim.SGD(0.1))
+        loss = bp.losses.CrossEntropy(label_smoothing=smoothing)
+        net.compile(bp.optim.SGD(0.1), loss, dtype="float64")
+        net.fit(x, y, epochs=3, batch_size=batch_size, verbose=0)
+        assert ("lanes_softmax_cross_entropy" in plan_of(net)) != general
+        found.append(net.parameters["dense0.weight"].copy())
+    np.testing.assert_allclose(*found, rtol=1e-8, atol=1e-11)
+
+
+def test_weighted_rows(monkeypatch):
+    x, y = rows("iris", 47)
+    weights = np.random.default_rng(2).integers(0, 3, 47)
+    found = []
+    for general in (False, True):
+        if general:
+            in_rows(monkeypatch)
+        net = made("iris", bp.optim.SGD(0.1), metrics=["accuracy"])
+        net.fit(x, y, epochs=3, batch_size=16, sample_weight=weights, verbose=0)
+        assert ("lanes_dense" in plan_of(net)) != general
+        found.append(net.parameters["dense0.weight"].copy())
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_unfused_updates_see_the_same_gradients(monkeypatch):
+    """Clipping needs the whole gradient: it goes through the gradient vector."""
+    x, y = rows("iris", 40)
+    found = []
+    for general in (False, True):
+        if general:
+            in_rows(monkeypatch)
+        net = made("iris", bp.optim.SGD(0.1, global_clip_norm=0.05))
+        net.fit(x, y, epochs=3, batch_size=16, verbose=0)
+        assert ("lanes_dense" in plan_of(net)) != general
+        found.append(net.parameters["dense0.weight"].copy())
+    np.testing.assert_allclose(*found, rtol=1e-9)
