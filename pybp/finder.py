@@ -112,8 +112,14 @@ def find_learning_rate(
     True
     >>> model.learning_rate = found.suggestion
     """
-    model._require("find_learning_rate")
     what = "find_learning_rate"
+    model._require(what)
+    assert model._optimizer is not None
+    if model._optimizer.full_batch:
+        raise ValueError(
+            f"{what}: {type(model._optimizer).__name__} finds the length of every step by itself, "
+            "and has no learning rate"
+        )
     if model._optimizer is not None and model._optimizer.full_batch:
         raise ValueError(
             f"{what}: {type(model._optimizer).__name__} finds the length of every step itself and "

@@ -221,6 +221,16 @@ def test_bad_settings(settings, exception, words):
     refused(lambda model: bp.find_learning_rate(model, X, CLASSES, **settings), exception, *words)
 
 
+@pytest.mark.parametrize("name", ["LBFGS", "ConjugateGradient"])
+def test_optimisers_without_a_learning_rate_are_refused(name):
+    model, x, y = quadratic()
+    model.compile(name, loss="half_sse")
+    before = whole_state(model)
+    with pytest.raises(ValueError, match=f"{name} finds the length of every step"):
+        bp.find_learning_rate(model, x, y)
+    assert whole_state(model) == before
+
+
 def test_bad_data():
     refused(lambda model: bp.find_learning_rate(model, X[:, :3], CLASSES), ValueError, "x")
     with pytest.raises(bp.errors.NotCompiledError, match="find_learning_rate"):

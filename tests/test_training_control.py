@@ -122,6 +122,23 @@ def test_the_best_model_comes_back_bitwise_with_its_place_in_training(optimizer)
     assert whole_state(model) == whole_state(twin)
 
 
+@pytest.mark.parametrize("optimizer", ["LBFGS", "ConjugateGradient"])
+def test_the_best_model_of_an_optimiser_for_full_batches(optimizer):
+    def build():
+        model = bp.Sequential([bp.Input(4), bp.Dense(9, activation="tanh"), bp.Dense(3)])
+        model.compile(optimizer, loss="cross_entropy", dtype="float64", seed=2)
+        return model
+
+    model, twin, stop = build(), build(), EarlyStopping(patience=3)
+    settings = {"batch_size": 20, "validation_data": (X[::-1].copy(), CLASSES)}
+    history = fit(model, 60, callbacks=[stop], **settings)
+    assert history.ending == "stopped" and history.epochs == stop.best_epoch + 4
+    fit(twin, stop.best_epoch + 1, **settings)
+    assert whole_state(model) == whole_state(twin)
+    assert fit(model, 2, **settings).history == fit(twin, 2, **settings).history
+    assert whole_state(model) == whole_state(twin)
+
+
 def test_training_on_after_a_stop_without_restoring_is_training_without_a_stop():
     model, twin = classifier(), classifier()
     stop = EarlyStopping("val_mae", patience=1, restore_best=False)
