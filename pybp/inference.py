@@ -155,7 +155,7 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
         weights=results.weights,
     )
     lowered = lower(request, store)
-    dense = [node for node in lowered.order if node.parameters] if deltas else []
+    dense = [node for node in lowered.order if node.op == "dense"] if deltas else []
     signals = [lowered.gradients[id(node)] for node in dense]
     values = lowered.plan.once(sources, rows, signals)
     found = {name: store.view(name, vector) for name in store.parameters}

@@ -153,7 +153,7 @@ class Model:
         return store
 
     def initialize(self, seed: int = 0) -> None:
-        """Draw all parameters anew and forget the training so far."""
+        """Draw all parameters anew and forget the training so far; scalers keep what they know."""
         store = self._require("initialize")
         seed = whole(seed, "seed", 0)
         with self._exclusive("initialize"):
@@ -390,8 +390,8 @@ class Model:
     def gradients(
         self, x: object, y: object, sample_weight: object = None, deltas: bool = False
     ) -> dict[str, np.ndarray]:
-        """Gradients of the loss over all rows of `x` by every parameter: backward, without any
-        optimiser and without dropout.
+        """Gradients of the loss that `evaluate` reports by every parameter: backward, without any
+        optimiser or dropout, batch normalisation using its running statistics.
 
         With `deltas`, also the error signals "layer.delta" = dLoss/dz, (N, units), of every dense
         layer, z being what goes into its activation.

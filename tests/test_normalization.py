@@ -111,6 +111,8 @@ def test_buffers_are_no_parameters():
     assert set(model.buffers) <= set(model.tensors())
     assert not [name for name in model.tensors() if name.startswith("batchnorm0.mean@")]
     assert set(model.gradients(*data())) == set(model.parameters)
+    deltas = set(model.gradients(*data(), deltas=True)) - set(model.parameters)
+    assert deltas == {"dense0.delta", "dense1.delta"}
 
 
 def test_a_diverging_step_leaves_them_alone():
