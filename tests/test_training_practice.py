@@ -140,6 +140,32 @@ def test_the_other_folds_are_not_looked_at(data_root):
 # -- stopping when done ----------------------------------------------------------------------------
 
 
+def test_rosenblatts_perceptron_on_iris_stops_after_its_sixth_epoch(data_root):
+    """Setosa and versicolor by the lengths of sepal and petal, row by row, rate 0.1 for errors of
+    size 2: 2, 2, 3, 2, 1 errors, and then none (Raschka, "Python machine learning", chapter 2).
+
+    The hinge max(0, 1 - t z) corrects by rate t x, as the perceptron does, and also rows that are
+    right by less than 1. A rate 2^20 times as large makes the weights that much larger, so that a
+    margin of 1 counts as none. Without any weights, z is a little above 0, which is class 1.
+    """
+    path = data_root / "iris" / "iris.csv"
+    if not path.is_file():
+        pytest.skip(f"no real data: {path} does not exist")
+    table = bp.datasets.load_csv(path, -1)
+    x, y = table.x[:100, [0, 2]], np.where(table.y[:100] == 0, -1, 1)
+    large = 2.0**20
+    model = bp.Sequential([bp.Input(2), bp.Dense(1, weight_init=0.0, bias_init=1e-9)])
+    model.compile(bp.optim.SGD(0.2 * large), "hinge", ["accuracy"], dtype="float64")
+    stop = EarlyStopping("accuracy", patience=100, target=1.0)
+    data = {"batch_size": 1, "shuffle": False, "verbose": 0}
+    history = model.fit(x, y, epochs=50, callbacks=[stop], **data)
+    errors = [100 * (1 - share) for share in history.history["accuracy"]]
+    assert errors == pytest.approx([2, 2, 3, 2, 1, 0], abs=1e-9)
+    assert (history.ending, stop.stopped_epoch) == ("stopped", 5)
+    found = np.append(model.parameters["dense0.bias"], model.parameters["dense0.weight"]) / large
+    np.testing.assert_allclose(found, [-0.4, -0.68, 1.82], rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("rate, epoch", [(0.1, 30), (0.5, 5), (0.9, 2), (1.0, 1), (1.9, 30)])
 def test_descent_on_a_parabola_stops_at_the_epoch_that_can_be_worked_out(rate, epoch):
     """The loss before step k is (1 - rate)^2k / 2; it is below 1e-3 at k = ceil(log(2e-3) / 2 log
