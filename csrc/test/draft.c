@@ -4,7 +4,13 @@
 #include <string.h>
 
 draft draft_new(const pb_table *table, int64_t capacity) {
-  return (draft){.table = table, .capacity = capacity, .input = -1, .output = -1, .weights = -1};
+  return (draft){.table = table,
+                 .capacity = capacity,
+                 .input = -1,
+                 .output = -1,
+                 .ngroup = 1,
+                 .group = {{1}},
+                 .weights = -1};
 }
 
 int32_t draft_tensor(draft *d, pb_arena arena, pb_shape shape, bool is_double) {
@@ -59,9 +65,11 @@ void draft_feed(draft *d, int32_t source, double scale, int32_t out) {
 model model_new(const draft *d) {
   model m = {.plan = pb_plan_new(d->table, d->capacity)};
   pb_plan *p = m.plan;
-  if (!p || pb_plan_reserve(p, d->ntensor, d->ninstr, 1) != PB_OK) abort();
+  if (!p || pb_plan_reserve(p, d->ntensor, d->ninstr, d->ngroup) != PB_OK) abort();
   memcpy(p->tensor, d->tensor, (size_t)d->ntensor * sizeof *p->tensor);
   memcpy(p->instr, d->instr, (size_t)d->ninstr * sizeof *p->instr);
+  memcpy(p->group, d->group, (size_t)d->ngroup * sizeof *p->group);
+  p->clip_norm = d->clip_norm, p->global_norm = d->global_norm, p->accumulates = d->accumulates;
   memcpy(p->result, d->result, sizeof p->result);
   memcpy(p->optim_attr, d->optim_attr, sizeof p->optim_attr);
   p->nforward = d->nforward, p->nresult = d->nresult, p->nsource = d->nsource;
@@ -72,6 +80,7 @@ model model_new(const draft *d) {
   p->nparam = m.bytes / d->table->real_size;
   p->param = m.param = exact_alloc(m.bytes);
   p->grad = m.grad = exact_alloc(m.bytes);
+  p->average = m.average = exact_alloc(m.bytes);
   m.running_bytes = d->end[PB_RUNNING];
   p->running = m.running = exact_alloc(m.running_bytes);
   p->nrunning = m.running_bytes / 8;
@@ -87,7 +96,7 @@ bool model_seal(model *m) {
 
 void model_free(model *m) {
   pb_plan_free(m->plan);
-  exact_free(m->param), exact_free(m->grad), exact_free(m->running);
+  exact_free(m->param), exact_free(m->grad), exact_free(m->running), exact_free(m->average);
   for (int i = 0; i < PB_MAX_STATE; i++) exact_free(m->state[i]);
 }
 
@@ -101,13 +110,15 @@ void model_fill(model *m, uint64_t seed, double size) {
 void model_copy(model *to, const model *from) {
   memcpy(to->param, from->param, (size_t)from->bytes);
   memcpy(to->grad, from->grad, (size_t)from->bytes);
+  memcpy(to->average, from->average, (size_t)from->bytes);
   memcpy(to->running, from->running, (size_t)from->running_bytes);
   for (int i = 0; i < PB_MAX_STATE; i++)
     if (from->state[i]) memcpy(to->state[i], from->state[i], (size_t)from->bytes);
 }
 
 bool models_equal(const model *a, const model *b) {
-  bool equal = a->bytes == b->bytes && memcmp(a->param, b->param, (size_t)a->bytes) == 0;
+  bool equal = a->bytes == b->bytes && memcmp(a->param, b->param, (size_t)a->bytes) == 0 &&
+               memcmp(a->average, b->average, (size_t)a->bytes) == 0;
   equal = equal && memcmp(a->running, b->running, (size_t)a->running_bytes) == 0;
   for (int i = 0; equal && i < PB_MAX_STATE && a->state[i]; i++)
     equal = memcmp(a->state[i], b->state[i], (size_t)a->bytes) == 0;

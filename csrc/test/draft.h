@@ -7,13 +7,17 @@
 
 #include "test/test.h"
 
-enum { MAX_TENSORS = 48, MAX_INSTRS = 48 };
+enum { MAX_TENSORS = 48, MAX_INSTRS = 48, MAX_GROUPS = 4 };
 
 typedef struct {
   const pb_table *table;
   int64_t capacity;
   const pb_optim *optim;
   pb_attr optim_attr[PB_MAX_ATTR];
+  int32_t ngroup;
+  pb_group group[MAX_GROUPS];
+  double clip_norm, global_norm;
+  bool accumulates;
   int32_t ntensor, ninstr, nforward, nresult, nsource, input, output, weights;
   int32_t result[PB_MAX_RESULT];
   int64_t end[4]; /* bytes taken of each arena */
@@ -24,7 +28,7 @@ typedef struct {
 typedef struct {
   pb_plan *plan;
   int64_t bytes; /* of each vector */
-  void *param, *grad, *state[PB_MAX_STATE];
+  void *param, *grad, *average, *state[PB_MAX_STATE];
   double *running;
   int64_t running_bytes;
 } model;

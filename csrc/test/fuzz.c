@@ -38,13 +38,14 @@ static const pb_op *odd_op(rng *r, const pb_table *t) {
 static void harm_tensor(rng *r, pb_plan *p) {
   pb_tensor *t = &p->tensor[rng_below(r, p->ntensor)];
   int64_t *dim = &t->shape.dim[rng_below(r, PB_MAX_DIMS)];
-  switch (rng_below(r, 8)) {
+  switch (rng_below(r, 9)) {
     case 0: t->arena = (pb_arena)rng_below(r, 5); break;
     case 1: t->is_double = !t->is_double; break;
     case 2: t->offset = odd_number(r, t->offset); break;
     case 3: t->offset = rng_below(r, 60) * 64; break;
     case 4: t->shape.ndim = odd_int(r, t->shape.ndim); break;
     case 5: t->shape.batched = !t->shape.batched; break;
+    case 8: t->group = odd_int(r, t->group); break;
     case 6: t->size = odd_number(r, 0); break; /* which seal finds out itself */
     default: *dim = odd_number(r, *dim);
   }
@@ -59,7 +60,7 @@ static void harm_attr(rng *r, pb_attr *a) {
 static void harm_instr(rng *r, pb_plan *p) {
   pb_instr *k = &p->instr[rng_below(r, p->ninstr)];
   int j = (int)rng_below(r, PB_MAX_IN);
-  switch (rng_below(r, 15)) {
+  switch (rng_below(r, 18)) {
     case 0: k->op = odd_op(r, p->table); break;
     case 1: k->phase = (pb_phase)rng_below(r, PB_PHASES + 1); break;
     case 2: k->nin = odd_int(r, k->nin); break;
@@ -74,6 +75,9 @@ static void harm_instr(rng *r, pb_plan *p) {
     case 11: k->activation = odd_op(r, p->table); break;
     case 12: k->begin = odd_number(r, k->begin); break;
     case 13: k->end = odd_number(r, k->end); break;
+    case 14: k->group = odd_int(r, k->group); break;
+    case 15: k->slot = odd_int(r, k->slot); break;
+    case 16: k->row = odd_number(r, k->row); break;
     default: { /* another instruction's place */
       pb_instr other = p->instr[rng_below(r, p->ninstr)];
       p->instr[rng_below(r, p->ninstr)] = *k;
@@ -88,8 +92,19 @@ static int64_t odd_amount(rng *r, int64_t now) {
   return changed > now && changed < ((int64_t)1 << 50) ? now : changed;
 }
 
+static void harm_group(rng *r, pb_plan *p) {
+  static const double odd[] = {0, 1, -1, 0.5, NAN, INFINITY, 1e300};
+  pb_group *g = &p->group[rng_below(r, p->ngroup)];
+  double *number[] = {&g->rate_factor, &g->decay,    &g->l1,        &g->l2,
+                      &g->clip_value,  &g->max_norm, &p->clip_norm, &p->global_norm};
+  *number[rng_below(r, 8)] = odd[rng_below(r, 7)];
+}
+
 static void harm_plan(rng *r, pb_plan *p) {
-  switch (rng_below(r, 14)) {
+  switch (rng_below(r, 17)) {
+    case 14: harm_group(r, p); break;
+    case 15: p->average = NULL; break;
+    case 16: p->accumulates = !p->accumulates; break;
     case 0: p->nforward = odd_int(r, p->nforward); break;
     case 1: p->nresult = odd_int(r, p->nresult); break;
     case 2: p->result[rng_below(r, 3)] = odd_int(r, 0); break;
@@ -190,6 +205,13 @@ static void fused_training(const pb_table *t) {
   shake_all(t, &s, 2);
 }
 
+static void treated_training(const pb_table *t) {
+  net s = {TRAINING, 2, {5, 7, 4}, "tanh", 0.3, 5, "adam", TREATED};
+  shake_all(t, &s, 5);
+  s.updates |= FUSED;
+  shake_all(t, &s, 6);
+}
+
 static void gradients(const pb_table *t) {
   net s = {GRADIENTS, 2, {5, 7, 4}, "sigmoid", 0.3, 5, NULL, false};
   shake_all(t, &s, 3);
@@ -203,6 +225,7 @@ static void inference(const pb_table *t) {
 const test tests_fuzz[] = {
     {"training", NULL, training},
     {"fused training", NULL, fused_training},
+    {"treated training", NULL, treated_training},
     {"gradients", NULL, gradients},
     {"inference", NULL, inference},
     {0},

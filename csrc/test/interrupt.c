@@ -37,8 +37,8 @@ static void stopped_and_resumed(const pb_table *t, const net *s, int threads) {
   pb_run straight = run_of(&d, s, run.epochs, results);
   CHECK(pb_train(whole.plan, &straight) == PB_OK, "training fails");
   CHECK(straight.step == run.step && models_equal(&whole, &m),
-        "%s%d threads: stopped and resumed, other bits at step %d", s->fused ? "fused, " : "",
-        threads, (int)run.step);
+        "%s%d threads: stopped and resumed, other bits at step %d",
+        s->updates & FUSED ? "fused, " : "", threads, (int)run.step);
   pb_set_threads(1);
   exact_free(results);
   model_free(&m), model_free(&whole);

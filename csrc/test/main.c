@@ -171,7 +171,8 @@ int main(int argc, char **argv) {
   printf("instruction sets: %s; best tested: %s; products: %s\n", pb_isa_list(),
          driver.table[driver.tables - 1]->isa, pb_blas_name());
 #define SUITE(name) run_suite(#name, tests_##name, argc, argv)
-  SUITE(random), SUITE(sources), SUITE(math), SUITE(gemm), SUITE(ops), SUITE(blas), SUITE(optim);
+  SUITE(random), SUITE(sources), SUITE(math), SUITE(gemm), SUITE(ops), SUITE(blas), SUITE(optim),
+      SUITE(update);
   SUITE(dispatch), SUITE(seal), SUITE(fuzz), SUITE(train), SUITE(slices), SUITE(diverge);
   SUITE(interrupt), SUITE(map), SUITE(threads), SUITE(lanes), SUITE(running);
   printf("%d passed, %d failed\n", driver.passed, driver.failed);

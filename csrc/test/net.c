@@ -6,6 +6,13 @@
 
 static const double learning_rate = 0.05;
 
+const pb_group net_groups[3] = {
+    {1, 0, 0, 0, 0, 0},
+    {.rate_factor = 0.5, .decay = 0.3, .l1 = 0.01, .l2 = 0.2, .clip_value = 0.04, .max_norm = 0.4},
+    {.rate_factor = 2, .l1 = 0.003, .clip_value = 0.04},
+};
+const double net_clip_norm = 0.09, net_global_norm = 0.15;
+
 static pb_shape matrix(int64_t rows, int64_t cols) {
   return (pb_shape){.ndim = 2, .dim = {rows, cols}};
 }
@@ -77,9 +84,39 @@ static void write_layer_backward(net_plan *p, const net *s, const places *at, in
     k->dout = dy, k->din[0] = dx;
   }
   k = write_dense(p, s, at, i, PB_BACKWARD_PARAM);
-  k->dout = dy, k->fused_update = s->fused;
-  if (s->fused) return;
+  k->dout = dy, k->fused_update = (s->updates & FUSED);
+  if ((s->updates & FUSED)) return;
   k->din[1] = p->dweight[i], k->din[2] = p->dbias[i];
+  k->add[1] = k->add[2] = (s->updates & ACCUMULATED);
+}
+
+/* An instruction over the parameters of tensor `id`. */
+static pb_instr *write_over(net_plan *p, pb_phase phase, int32_t id, int32_t slot) {
+  const pb_tensor *t = &p->draft.tensor[id];
+  pb_instr *k = draft_instr(&p->draft, phase, NULL);
+  k->begin = t->offset / p->draft.table->real_size;
+  k->end = k->begin + pb_shape_size(&t->shape);
+  k->row = t->shape.ndim == 2 ? t->shape.dim[1] : 0;
+  k->group = t->group, k->slot = slot;
+  return k;
+}
+
+/* Norms and updates of every parameter, unless those are in backward; limits of rows; averages. */
+static void write_treated(net_plan *p, const net *s) {
+  draft *d = &p->draft;
+  d->ngroup = 3, d->clip_norm = net_clip_norm, d->global_norm = net_global_norm;
+  memcpy(d->group, net_groups, sizeof net_groups);
+  for (int i = 0; i < s->layers; i++) {
+    d->tensor[p->weight[i]].group = OF_WEIGHTS;
+    d->tensor[p->bias[i]].group = OF_BIASES;
+  }
+  for (int phase = PB_MEASURE; phase <= PB_UPDATE && !(s->updates & FUSED); phase++) {
+    if (phase == PB_CLIP) draft_instr(d, PB_CLIP, NULL);
+    for (int i = 0; i < 2 * s->layers && phase != PB_CLIP; i++)
+      write_over(p, (pb_phase)phase, i % 2 ? p->bias[i / 2] : p->weight[i / 2], i);
+  }
+  for (int i = 0; i < s->layers; i++) write_over(p, PB_CONSTRAIN, p->weight[i], -1);
+  draft_instr(d, PB_AVERAGE, NULL)->end = d->end[PB_PARAM] / d->table->real_size;
 }
 
 static void write_backward(net_plan *p, const net *s, const places *at) {
@@ -101,7 +138,9 @@ static void write_backward(net_plan *p, const net *s, const places *at) {
     }
     dy = dx;
   }
-  if (s->purpose != TRAINING || s->fused) return;
+  d->accumulates = (s->updates & ACCUMULATED);
+  if (s->purpose == TRAINING && (s->updates & TREATED)) write_treated(p, s);
+  if (s->purpose != TRAINING || (s->updates & FUSED) || (s->updates & TREATED)) return;
   k = draft_instr(d, PB_UPDATE, NULL);
   k->end = d->end[PB_PARAM] / d->table->real_size;
 }

@@ -8,6 +8,10 @@ enum { MAX_LAYERS = 4, DROPOUT_NODE = 100 };
 
 typedef enum { TRAINING, GRADIENTS, INFERENCE } purpose;
 
+/* Inside of backward; groups of weights and of biases, norms clipped (unless fused), averages;
+   gradients that pieces of a batch add up. */
+enum { FUSED = 1, TREATED = 2, ACCUMULATED = 4 };
+
 /* dense -> activation -> dropout, ..., dense -> softmax_cross_entropy and accuracy. */
 typedef struct {
   purpose purpose;
@@ -17,7 +21,7 @@ typedef struct {
   double rate;                   /* of dropout after them; 0 for none */
   int64_t capacity;
   const char *optim;
-  bool fused; /* updates inside of backward */
+  int updates; /* how: FUSED, TREATED, ACCUMULATED */
 } net;
 
 typedef struct {
@@ -27,6 +31,11 @@ typedef struct {
 } net_plan;
 
 net_plan net_draft(const pb_table *, const net *);
+/* The groups of a treated net's weights and biases, and the bounds of its norms. */
+enum { OF_WEIGHTS = 1, OF_BIASES = 2 };
+extern const pb_group net_groups[3];
+extern const double net_clip_norm, net_global_norm;
+
 /* Sealed, its parameters random. */
 model net_model(const pb_table *, const net *);
 

@@ -124,6 +124,35 @@ static const char *break_backward(const net_plan *n, pb_plan *p, int i) {
   }
 }
 
+/* The end of a step: measures of six parameters, PB_CLIP, six updates, three limits, the average. */
+static const char *break_treated(const net_plan *n, pb_plan *p, int i) {
+  pb_instr *average = &p->instr[p->ninstr - 1], *limit = average - 1, *update = limit - 2;
+  pb_instr *clip = update - 4, *measure = clip - 1;
+  switch (i) {
+    case 0: return p->group[0].l2 = 0.1, "a first group that is not plain";
+    case 1: return p->group[1].rate_factor = 0, "a learning rate times 0";
+    case 2: return p->group[1].decay = NAN, "a decay that is no number";
+    case 3: return p->group[2].l1 = -1, "a negative penalty";
+    case 4: return p->clip_norm = INFINITY, "an endless bound";
+    case 5: return p->global_norm = -1, "a negative bound";
+    case 6: return p->tensor[n->weight[0]].group = 3, "a group that does not exist";
+    case 7: return p->tensor[n->weight[0]].group = -1, "group -1";
+    case 8: return measure->slot = 0, "two measures of one factor";
+    case 9: return measure->slot = -1, "a measure without a factor";
+    case 10: return measure->begin = p->nparam, "a measure past the parameters";
+    case 11: return clip->end = 10, "a clip of a range";
+    case 12: return update->slot = 4, "an update with a factor that nobody makes";
+    case 13: return update->group = 7, "an update of a group that does not exist";
+    case 14: return limit->row = 0, "a limit of empty rows";
+    case 15: return limit->row = 5, "a limit of rows that do not fill the range";
+    case 16: return limit->group = 2, "a limit without a norm";
+    case 17: return p->average = NULL, "an average without memory";
+    case 18: return average->end++, "an average past the parameters";
+    case 19: return *limit = p->instr[p->nforward], "an op after the updates";
+    default: return NULL;
+  }
+}
+
 /* Fused updates find a parameter's state by its place in the parameter vector. */
 static const char *break_fused(const net_plan *n, pb_plan *p, int i) {
   pb_tensor *w = &p->tensor[n->weight[0]], *b = &p->tensor[n->bias[0]];
@@ -132,6 +161,7 @@ static const char *break_fused(const net_plan *n, pb_plan *p, int i) {
     case 1: return w->arena = PB_ACT, "a weight among the activations";
     case 2: return b->arena = PB_ACT, "a bias among the activations";
     case 3: return p->optim = NULL, "a fused update without an optimiser";
+    case 4: return p->accumulates = true, "a fused update of gradients that add up";
     default: return NULL;
   }
 }
@@ -184,6 +214,8 @@ static void refuses_training(const pb_table *t) {
   refuses(t, &s, break_tensor);
   refuses(t, &s, break_instr);
   refuses(t, &s, break_backward);
+  s.updates = TREATED;
+  refuses(t, &s, break_treated);
 }
 
 static void refuses_fused(const pb_table *t) {

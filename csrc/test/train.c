@@ -74,7 +74,7 @@ static void any_threads(const pb_table *t, net s, int64_t rows) {
       continue;
     }
     CHECK(models_equal(&one, &m), "%s%s: %d threads give other bits than one",
-          s.fused ? "fused " : "", s.optim, threads);
+          s.updates & FUSED ? "fused " : "", s.optim, threads);
     CHECK(memcmp(first, again, sizeof first) == 0, "%d threads give other losses", threads);
     model_free(&m);
   }
@@ -176,7 +176,7 @@ static void fused_as_unfused(const pb_table *t) {
     double results[4];
     model m[2];
     for (int fused = 0; fused < 2; fused++) {
-      s.fused = fused;
+      s.updates = fused;
       m[fused] = net_model(t, &s);
       pb_run run = run_of(&d, &s, 2, results);
       CHECK(pb_train(m[fused].plan, &run) == PB_OK, "training fails");
