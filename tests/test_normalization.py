@@ -167,8 +167,25 @@ def test_no_pass_over_the_activations_remains(layers, program):
     assert (small.shape, small.batched) == ((2, 17), False)
 
 
+@pytest.mark.parametrize("shape", [6, (3, 2)])
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_behind_the_input_it_is_part_of_the_gathering(shape, scale):
+    x, y = np.random.default_rng(0).normal(2, 3, size=(50, 6)), np.zeros((50, 1))
+    model = bp.Sequential([bp.Input(shape, scale), bp.BatchNorm(), bp.Dense(1)])
+    model.compile(loss="mse", dtype="float64")
+    if shape == 6:
+        model.fit(x, y, epochs=2, batch_size=10, verbose=0)
+    model.buffers["batchnorm0.mean"][...] += 0.5
+    model.buffers["batchnorm0.variance"][...] *= 3
+    ops = [k["op"] for k in lower(Request(16, output=model._output), model._store).instructions]
+    assert ops == ["batch_norm_affine", "feed", "dense"]
+    np.testing.assert_allclose(model.predict(x), unfolded(model, x), rtol=1e-12, atol=1e-14)
+    one = model.predictor()
+    np.testing.assert_allclose(one(x[:1]), unfolded(model, x[:1]), rtol=1e-12, atol=1e-14)
+
+
 def test_what_cannot_be_folded_is_a_pass():
-    """Twice in a row, or behind the input."""
+    """The second of two in a row."""
     model = classifier(bp.BatchNorm(), bp.BatchNorm())
     ops = [k["op"] for k in lower(Request(16, output=model._output), model._store).instructions]
     assert ops == ["feed", "batch_norm_affine", "dense", "batch_norm", "dense"]

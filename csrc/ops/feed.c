@@ -5,6 +5,8 @@
  *
  *     offset, factor [size of a row] running (both or none)   ->   y [..]
  *
+ * At inference a batch normalisation behind it is a scale and a shift of y's columns in the same pass.
+ *
  * The array may hold any real or integer type and have any strides; it is never copied whole, and
  * uint8 images stay uint8 until here.
  */
@@ -77,6 +79,14 @@ static void gather_columns(const pb_source *s, const void *row, const double *of
   }
 }
 
+/* A row's columns scaled and shifted, where the last axis has fewer than the row, all along it. */
+static void adjust(const pb_instr *k, const pb_lane *lane, int64_t size, real *y) {
+  int64_t columns = lane->plan->tensor[k->affine].shape.dim[1];
+  const real *scale = lane->ptr[k->affine], *shift = scale + columns;
+  for (int64_t at = 0; at < size; at += columns)
+    for (int64_t j = 0; j < columns; j++) y[at + j] = y[at + j] * scale[j] + shift[j];
+}
+
 static void forward(const pb_instr *k, const pb_lane *lane) {
   const pb_source *s = &lane->source[k->attr[SOURCE].i];
   real *y = lane->ptr[k->out];
@@ -89,6 +99,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
     if (k->nin > FACTOR)
       gather_columns(s, from, lane->ptr[k->in[OFFSET]], lane->ptr[k->in[FACTOR]], y + n * s->cols);
     else gather_row(s, from, scale, y + n * s->cols);
+    if (k->affine >= 0) adjust(k, lane, s->cols, y + n * s->cols);
   }
 }
 
@@ -96,6 +107,6 @@ PB_OP(feed) = {.name = "feed",
                .attrs = "source:int scale:float",
                .max_in = 2,
                .running = 2,
-               .flags = PB_SOURCE,
+               .flags = PB_SOURCE | PB_AFFINE,
                .infer = infer,
                .forward = forward};

@@ -132,7 +132,7 @@ static const char *break_scaled(const scaled *s, pb_plan *p, int i) {
     case 4: return dense->affine = s->mean, "doubles for scale and shift";
     case 5: return a->shape.dim[1] = 18, "too few columns";
     case 6: return a->offset = p->tensor[s->y].offset, "scale and shift where the output goes";
-    case 7: return p->instr[0].affine = s->affine, "an op that cannot scale";
+    case 7: return p->instr[0].affine = s->affine, "scale and shift of other columns";
     case 8: return p->instr[1].affine = s->affine, "an op that has no columns to scale";
     default: return NULL;
   }

@@ -24,8 +24,8 @@ class BatchNorm(TrainedLayer):
     running <- (1 - momentum) running + momentum batch, with the unbiased variance of the batch.
     Ioffe and Szegedy, ICML 2015.
 
-    Behind a `Dense` layer, before or after its activation, it costs nothing at inference: it is
-    computed in that layer's epilogue from two vectors.
+    Behind a `Dense` layer, before or after its activation, it costs next to nothing at inference:
+    it is a scale and a shift of that layer's columns, in the same pass; behind `Input` likewise.
 
     Parameters
     ----------
