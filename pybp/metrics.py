@@ -209,7 +209,7 @@ class AUC(Metric):
     """Area under the ROC curve: how likely it is that a positive gets a larger output than a
     negative, ties counting half. Exact, by ranking all predictions.
 
-    With more than one output the mean over the classes, each against the rest.
+    With more than one output the mean over the classes, each against the rest, by probability.
     """
 
     name = "auc"
@@ -219,8 +219,9 @@ class AUC(Metric):
 
     def measure(self, results: Results, y: Array, output: Array, weight: Array) -> float:
         true, _ = _positives(results, y, output)
+        score = results.loss.probable(results.output, output)
         columns = range(output.shape[1])
-        return float(np.mean([_area(true[:, c], output[:, c], weight, c) for c in columns]))
+        return float(np.mean([_area(true[:, c], score[:, c], weight, c) for c in columns]))
 
 
 class Function(Metric):

@@ -103,7 +103,7 @@ class Model:
         goal.scores(self._output)  # does the last layer suit the loss?
         no_dead_ends(self._output, lambda node: any(p.trainable for p in node.parameters))
         measures: tuple[Metric, ...] = ()
-        if len(metrics):
+        if not isinstance(metrics, tuple | list) or metrics:
             from pybp.metrics import get_all  # which many models do without
 
             measures = get_all(metrics)

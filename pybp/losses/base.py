@@ -37,6 +37,10 @@ class Loss(Described):
         """Where a single score parts class 0 from class 1."""
         return 0.0 if output.op == "tanh" else 0.5
 
+    def probable(self, output: Node, values: np.ndarray) -> np.ndarray:
+        """Outputs (N, C) of which a larger one is more probable, across the rows too."""
+        return values
+
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         """`y` checked and bound, (N, width)."""
         raise NotImplementedError

@@ -62,6 +62,12 @@ class Softmax(Loss):
             )
         return logits(self.name, output, "softmax", "log_softmax")
 
+    def probable(self, output: Node, values: np.ndarray) -> np.ndarray:
+        if output.op in ("softmax", "log_softmax"):
+            return values
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         array = data.as_array(y, what)
         if is_labels(array):
@@ -211,6 +217,9 @@ class Focal(Loss):
 
     def threshold(self, output: Node) -> float:
         return self._form(output).threshold(output)
+
+    def probable(self, output: Node, values: np.ndarray) -> np.ndarray:
+        return self._form(output).probable(output, values)
 
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         form = self._form(output)
