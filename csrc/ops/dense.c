@@ -32,18 +32,22 @@ enum {
   BIAS,
   SHORT = 2 * LANES, /* inputs so few that dot products would be mostly folding */
   UPDATE_ROWS = 4,
-  PANEL = 256 /* columns of one BLAS call */
+  LEAST = 256 /* rows, inputs and outputs of a product for BLAS */
 };
 
 /* While x stays in a core's second-level cache, reading operands where they lie beats packing them,
    measured by a tenth or more; with larger batches BLAS wins by a fifth. */
 #define BLAS_BYTES (3 * 512 * 1024)
 
+/* Columns of one BLAS call. Each packs the whole other operand again, and yet there must be calls for
+   several threads; the number of threads may have no say in it. */
+static int64_t panel_of(int64_t columns) { return columns >= 2048 ? 512 : 256; }
+
 /* Rows of dweight that are made before the optimiser takes them: few enough to stay in the first
    cache, or a BLAS call's worth where a layer is big enough for BLAS. */
 static int64_t update_rows(int64_t inputs, int64_t outputs) {
   bool big = inputs * outputs * (int64_t)sizeof(real) > BLAS_BYTES;
-  return min_i(outputs, big ? PANEL : UPDATE_ROWS);
+  return min_i(outputs, big ? panel_of(outputs) : UPDATE_ROWS);
 }
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
@@ -76,7 +80,7 @@ static sizes sizes_of(const pb_instr *k, const pb_lane *lane) {
 
 static bool use_blas(sizes s) {
   return pb_have_blas() && s.rows * s.inputs * (int64_t)sizeof(real) > BLAS_BYTES &&
-         s.rows >= PANEL && s.inputs >= PANEL && s.outputs >= PANEL;
+         s.rows >= LEAST && s.inputs >= LEAST && s.outputs >= LEAST;
 }
 
 /* The part [begin, end) of `columns` and [*top, *bottom) of `rows` that is this thread's: cut by
@@ -145,9 +149,10 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
     return;
   }
   int64_t first, last;
-  share(lane, (s.outputs + PANEL - 1) / PANEL, 1, &first, &last);
-  for (int64_t o = first * PANEL; o < min_i(s.outputs, last * PANEL); o += PANEL) {
-    int64_t end = min_i(s.outputs, o + PANEL);
+  int64_t panel = panel_of(s.outputs);
+  share(lane, (s.outputs + panel - 1) / panel, 1, &first, &last);
+  for (int64_t o = first * panel; o < min_i(s.outputs, last * panel); o += panel) {
+    int64_t end = min_i(s.outputs, o + panel);
     blas_gemm(false, true, s.rows, end - o, s.inputs, x, s.inputs, w + o * s.inputs, s.inputs, 0,
               y + o, s.outputs);
     finish(k, lane, bias, s.outputs, 0, s.rows, o, end, y);
@@ -166,9 +171,10 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     return;
   }
   int64_t first, last;
-  share(lane, (s.inputs + PANEL - 1) / PANEL, 1, &first, &last);
-  for (int64_t i = first * PANEL; i < min_i(s.inputs, last * PANEL); i += PANEL)
-    blas_gemm(false, false, s.rows, min_i(PANEL, s.inputs - i), s.outputs, dz, s.outputs, w + i,
+  int64_t panel = panel_of(s.inputs);
+  share(lane, (s.inputs + panel - 1) / panel, 1, &first, &last);
+  for (int64_t i = first * panel; i < min_i(s.inputs, last * panel); i += panel)
+    blas_gemm(false, false, s.rows, min_i(panel, s.inputs - i), s.outputs, dz, s.outputs, w + i,
               s.inputs, k->add[X], dx + i, s.inputs);
 }
 
@@ -207,14 +213,14 @@ static void update_all(const pb_instr *k, const pb_lane *lane, sizes s, const re
 static void backward_param(const pb_instr *k, const pb_lane *lane) {
   sizes s = sizes_of(k, lane);
   const real *dz = lane->ptr[k->dout], *x = lane->ptr[k->in[X]];
-  int64_t grain = use_blas(s) ? PANEL : UPDATE_ROWS, begin, end;
+  int64_t grain = use_blas(s) ? panel_of(s.outputs) : UPDATE_ROWS, begin, end;
   share(lane, s.outputs, grain, &begin, &end);
   if (begin >= end) return;
   if (k->fused_update) {
     update_all(k, lane, s, dz, x, begin, end);
     return;
   }
-  int64_t panel = use_blas(s) ? PANEL : s.outputs;
+  int64_t panel = use_blas(s) ? panel_of(s.outputs) : s.outputs;
   for (int64_t o = begin; o < end && k->din[WEIGHT] >= 0; o += panel)
     weight_gradient(s, dz, x, o, min_i(end, o + panel), k->add[WEIGHT],
                     (real *)lane->ptr[k->din[WEIGHT]] + o * s.inputs);
