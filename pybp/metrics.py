@@ -32,9 +32,13 @@ Array = np.ndarray
 
 
 class Metric(Described):
-    """Base of all metrics."""
+    """Base of all metrics.
+
+    `rising` says whether more is better, None where only the user knows.
+    """
 
     name = ""
+    rising: bool | None = False
 
     def native(self, output: Node) -> bool:
         """Whether it is made of sums over rows, for this output layer."""
@@ -58,6 +62,7 @@ class Accuracy(Metric):
     ones, share of the units on the target's side of the threshold (probability 1/2)."""
 
     name = "accuracy"
+    rising = True
 
     def sums(self, results: Results) -> tuple[int, ...]:
         # Scores order classes as their probabilities do, so the activation need not be computed.
@@ -70,6 +75,8 @@ class Accuracy(Metric):
 class TopKAccuracy(Metric):
     """Share of the rows whose class is among the k largest outputs; of equal ones the first count
     as larger. `name` is what it is called in histories."""
+
+    rising = True
 
     def __init__(self, k: int = 5, name: str = "top_k_accuracy") -> None:
         self.k, self.name = whole(k, "TopKAccuracy: k"), str(name)
@@ -130,6 +137,7 @@ class R2(Metric):
     prediction, and else 0."""
 
     name = "r2"
+    rising = True
 
     def native(self, output: Node) -> bool:
         return False
@@ -156,6 +164,8 @@ class Counted(Metric):
     the mean over the classes (macro average), of all predictions; of exclusive classes those count
     that occur in targets or predictions. Where there is nothing to divide by it is 0.
     """
+
+    rising = True
 
     def native(self, output: Node) -> bool:
         return output.shape[-1] == 1
@@ -213,6 +223,7 @@ class AUC(Metric):
     """
 
     name = "auc"
+    rising = True
 
     def native(self, output: Node) -> bool:
         return False
@@ -240,6 +251,8 @@ class Function(Metric):
     >>> sorted(model.evaluate([[0.0], [1.0]], [0.0, 2.0]))
     ['loss', 'rmse', 'worst']
     """
+
+    rising = None
 
     def __init__(self, function: Callable[..., float], name: str | None = None) -> None:
         if not callable(function):

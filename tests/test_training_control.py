@@ -85,12 +85,37 @@ def test_without_restoring_the_model_is_the_last():
 
 @pytest.mark.parametrize(
     "name, rising",
-    [("val_accuracy", True), ("top_5_accuracy", True), ("r2", True), ("val_loss", False)],
+    [
+        ("val_accuracy", True),
+        ("accuracy", True),
+        ("val_f1", True),
+        ("val_auc", True),
+        ("top2", True),
+        ("val_loss", False),
+        ("loss", False),
+    ],
 )
 def test_auto_knows_which_way_is_better(name, rising):
-    assert EarlyStopping(name).rising is rising
-    assert EarlyStopping(name, mode="min").rising is False
-    assert EarlyStopping(name, mode="max").rising is True
+    """As the metric says, whatever it is called."""
+    model, metrics = classifier(), ["accuracy", "f1", "auc", bp.metrics.TopKAccuracy(2, "top2")]
+    model.compile("adam", "cross_entropy", metrics)
+    stop, most, least = (EarlyStopping(name, mode=mode) for mode in ("auto", "max", "min"))
+    fit(model, 2, callbacks=[stop, most, least])
+    assert (stop.rising, most.rising, least.rising) == (rising, True, False)
+
+
+def test_of_a_metric_that_is_a_function_the_direction_must_be_said():
+    def gap(y_true, y_pred):
+        return float((y_pred.argmax(axis=1) != y_true).mean())
+
+    model = classifier()
+    model.compile("adam", "cross_entropy", [gap])
+    with pytest.raises(ValueError, match=r"'val_gap', a function of yours.*mode='max'"):
+        fit(model, callbacks=[EarlyStopping("val_gap")])
+    assert model.progress.step == 0
+    stop = EarlyStopping("val_gap", mode="min")
+    history = fit(model, callbacks=[stop])
+    assert stop.best == min(history.history["val_gap"])
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ class EarlyStopping(Monitor):
     min_delta : float
         What is better by no more than this is no improvement.
     mode : "auto", "min" or "max"
-        Which values are better. "auto" knows that more accuracy, precision, recall, F1, AUC and R²
-        is better, and less of all else.
+        Which values are better. "auto" asks the metric: more accuracy, precision, recall, F1, AUC
+        and R2 is better, less loss and error. Of metrics that are functions it must be said.
     restore_best : bool
         At the end, be it early or not, the model becomes what it was after the best epoch:
         parameters, optimiser state and place in training, so that it goes on from there. After

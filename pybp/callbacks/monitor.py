@@ -8,9 +8,6 @@ from pybp.callbacks.base import Callback, Logs
 from pybp.checks import real
 from pybp.errors import unknown
 
-# Metrics of which more is better, by how their names end; of all else, less is.
-_RISING = ("accuracy", "precision", "recall", "f1", "auc", "r2")
-
 
 class Monitor(Callback):
     """Base of callbacks that follow one of the logs and know its best value so far."""
@@ -23,18 +20,28 @@ class Monitor(Callback):
             raise unknown(f"mode of {kind}", mode, ["auto", "min", "max"])
         self.monitor, self.mode = monitor, mode
         self.min_delta = real(min_delta, f"{kind}: min_delta", 0)
+        self.rising = mode == "max"
         self.best = math.inf
         self.best_epoch = -1
 
-    @property
-    def rising(self) -> bool:
-        """Whether more is better."""
-        return self.mode == "max" or (self.mode == "auto" and self.monitor.endswith(_RISING))
-
     def on_train_begin(self) -> None:
         check_name(self.monitor, self.names, f"{type(self).__name__} monitors")
+        if self.mode == "auto":
+            self.rising = self._direction()
         self.best = -math.inf if self.rising else math.inf
         self.best_epoch = -1
+
+    def _direction(self) -> bool:
+        """Whether more is better, as the metric knows; of losses less is."""
+        name = self.monitor.removeprefix("val_")
+        directions = {metric.name: metric.rising for metric in self.model._metrics}
+        rising = directions.get(name, False)
+        if rising is None:
+            raise ValueError(
+                f"{type(self).__name__} cannot know whether more of {self.monitor!r}, a function "
+                "of yours, is better: say mode='max' or mode='min'"
+            )
+        return rising
 
     def improved(self, epoch: int, logs: Logs) -> bool:
         """Whether the value is better than the best by more than `min_delta`; then it is the best.
@@ -51,9 +58,9 @@ def check_name(name: str, names: list[str], what: str) -> None:
     """That the logs will hold `name`."""
     if name in names:
         return
-    if name.startswith("val_") and name.removeprefix("val_") in names:
+    if name.startswith("val_") and not any(known.startswith("val_") for known in names):
         raise ValueError(
             f"{what} {name!r}, but this training has no validation data: pass validation_data or "
-            f"validation_split to fit, or take one of {', '.join(names)}"
+            f"validation_split to fit; without there are {', '.join(names)}"
         )
     raise unknown(f"name in the logs: {what}", name, names)
