@@ -61,6 +61,7 @@ class Plan:
         bounds: tuple[float, float] = ...,
         accumulates: bool = ...,
         average: Array | None = ...,
+        weights: int = ...,
     ) -> None: ...
     def once(
         self,

@@ -89,6 +89,16 @@ def test_axes_before_the_last_count_as_rows():
     )
 
 
+def test_rows_without_weight_count_in_the_statistics():
+    """They take part in the layer, though not in the loss."""
+    x, y = data(30)
+    model = bp.Sequential([bp.Input(6), bp.BatchNorm(momentum=1.0), bp.Dense(3)])
+    model.compile(dtype="float64")
+    weight = np.arange(30) % 3 > 0
+    model.fit(x, y, batch_size=30, sample_weight=weight.astype(float), verbose=0)
+    np.testing.assert_allclose(model.buffers["batchnorm0.mean"], x.mean(axis=0), rtol=1e-13)
+
+
 def test_only_training_moves_them():
     x, y = data()
     model = classifier(bp.BatchNorm())
