@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from pybp._gallery import Curve
     from pybp.finder import RateSearch
     from pybp.landscape import Line
 
@@ -110,6 +111,24 @@ def curve(axes: Axes, curves: Curves, name: str) -> None:
 def _lines_behind(axes: Axes) -> None:
     axes.grid(axis="y", color=_LINE, linewidth=0.8)
     axes.set_axisbelow(True)
+
+
+def activation(axes: Axes, curve: Curve) -> None:
+    """An activation over its argument, its derivative behind it, and axes through the origin."""
+    axes.axhline(0, color=_LINE, linewidth=0.8, zorder=0)
+    axes.axvline(0, color=_LINE, linewidth=0.8, zorder=0)
+    dashes = (0, (4, 1.5))
+    axes.plot(
+        curve.x, curve.slope, color=VERMILLION, linewidth=1.3, linestyle=dashes, label="derivative"
+    )
+    axes.plot(curve.x, curve.y, color=BLUE, linewidth=2.0, label="y = f(x)")
+    axes.set_xlim(curve.x[0], curve.x[-1])
+    axes.set_ylim(-2, 3)
+    _bare(axes, curve.name)
+    axes.set_xticks([-4, -2, 0, 2, 4])
+    axes.set_yticks([-2, -1, 0, 1, 2, 3])
+    axes.tick_params(labelsize=8)
+    axes.text(0.03, 0.95, curve.note, transform=axes.transAxes, fontsize=8, color=INK, va="top")
 
 
 def rate_search(axes: Axes, search: RateSearch) -> None:

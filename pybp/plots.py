@@ -50,6 +50,27 @@ def rate_search(search: RateSearch, path: Path = None) -> Figure:
     return _saved(figure, path)
 
 
+def activations(path: Path = None) -> Figure:
+    """Every activation and its derivative, as the library computes them; docs/activations.md has
+    their equations."""
+    from pybp import _gallery
+
+    rows, columns = len(_gallery.ROWS), len(_gallery.ROWS[0])
+    figure = _figure(2.1 * columns, 1.95 * rows + 0.4)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True)
+    for axes, curve in zip(panels.flat, _gallery.curves(), strict=True):
+        _draw.activation(axes, curve)
+    figure.legend(
+        handles=panels.flat[0].get_lines()[:1:-1],
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+        fontsize=10,
+        labelcolor=_draw.INK,
+    )
+    return _saved(figure, path)
+
+
 def loss_landscape(
     model: Model,
     x: object,

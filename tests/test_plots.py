@@ -144,6 +144,25 @@ def test_losses_over_decades_get_a_logarithmic_axis():
     assert axes.get_yscale() == "linear", "zero has no logarithm"
 
 
+def test_the_gallery_shows_every_activation_and_its_derivative():
+    from pybp.graph import ACTIVATIONS
+
+    figure = plots.activations()
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert set(panels) == ACTIVATIONS | {"maxout"}
+    slope, value = (line.get_ydata() for line in panels["tanh"].lines[-2:])
+    x = panels["tanh"].lines[-1].get_xdata()
+    np.testing.assert_allclose(value, np.tanh(x), rtol=1e-12)
+    np.testing.assert_allclose(slope, 1 - np.tanh(x) ** 2, atol=1e-12)
+    slope, value = (line.get_ydata() for line in panels["relu"].lines[-2:])
+    assert np.isnan(slope).sum() == 1  # the jump is not bridged
+    np.testing.assert_array_equal(value, np.maximum(x, 0))
+    slope, value = (line.get_ydata() for line in panels["maxout"].lines[-2:])
+    np.testing.assert_allclose(value, np.maximum.reduce([-0.5 * x - 0.5, 0.2 * x, x - 1]))
+    assert set(np.unique(slope[~np.isnan(slope)]).round(12)) == {-0.5, 0.2, 1.0}
+    assert flaws(figure) == []
+
+
 @pytest.mark.parametrize("empty", [{}, {"loss": []}])
 def test_a_history_without_epochs_is_refused(empty):
     with pytest.raises(ValueError, match="at least one epoch"):
