@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,12 +58,16 @@ def freeze(model: Model, names: tuple[str, ...], trainable: bool) -> None:
 
 
 def check_trainable(model: Model) -> None:
-    """Before training: is there something to train, and is it in its place?"""
+    """Is there something to train? Asked when a training plan is made."""
     if not any(p.trainable for own in _by_layer(model).values() for p in own):
         raise ValueError(
             "every layer is frozen, so there is nothing to train: "
             f"model.unfreeze({min(_by_layer(model))!r}), or another layer"
         )
+
+
+def check_in_place(model: Model) -> None:
+    """Are the parameters those of the training?"""
     if model.progress.swapped:
         raise RuntimeError(
             "the model holds its averaged parameters: put those of the training back with "
@@ -71,15 +75,17 @@ def check_trainable(model: Model) -> None:
         )
 
 
-def average_weights(model: Model, steps: np.ndarray, ends: np.ndarray) -> np.ndarray | None:
-    """Weights of the average at the steps to come (from 0), which end these epochs (from 1)."""
+def average_weights(
+    model: Model, steps: int, ends: Callable[[int], np.ndarray]
+) -> np.ndarray | None:
+    """Weights of the average at so many steps to come, which end these epochs (from 1)."""
     store, optimizer, at = model._store, model._optimizer, model.progress
     assert store is not None and optimizer is not None
     if optimizer.average is None or store.average is None:
         return None
     if at.averaged == 0:
         store.average[:] = store.vector
-    return optimizer.average.weights(at.averaged, steps + 1, ends)
+    return optimizer.average.weights(at.averaged, at.step + 1 + np.arange(steps), ends(steps))
 
 
 def use_average(model: Model, use: object) -> None:

@@ -45,7 +45,7 @@ class Constant(Schedule):
         self.rate = _rate(rate)
 
     def rates(self, steps: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(np.float64(self.rate), steps.shape)
+        return np.ndarray(steps.shape, buffer=np.array(self.rate), strides=(0,) * steps.ndim)
 
 
 class Step(Schedule):

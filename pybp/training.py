@@ -194,7 +194,7 @@ class _Trainer:
         self.counts_epochs = True
         self.history = History()
         self.results = model._results(sources)
-        parameters.check_trainable(model)
+        parameters.check_in_place(model)
         self.lowered = self._lower()
         _check_smallest_batch(self.lowered, self.rows, batch)
         if model.progress.plan != self.plan:
@@ -299,9 +299,7 @@ class _Trainer:
             tuple(at.sums),
             self.piece,
             at.last_loss,
-            parameters.average_weights(
-                model, at.step + np.arange(len(rates)), self.epoch_ends(len(rates))
-            ),
+            parameters.average_weights(model, len(rates), self.epoch_ends),
         )
 
     def epoch_ends(self, steps: int) -> np.ndarray:
@@ -408,6 +406,7 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
     capacity = capacity_for(batch)
 
     def request() -> Request:
+        parameters.check_trainable(model)
         # A step that has changed parameters must be ended, one that has not may be abandoned. So in
         # steps that last, all updates come last, and Ctrl-C need not wait for the whole step.
         flops = 3 * capacity * sum(node.flops for node in topological(results.nodes))
