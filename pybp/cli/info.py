@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pybp as bp
 from pybp.cli import screen
@@ -22,8 +24,8 @@ def run(path: Path) -> None:
         ("file", f"{path}, {path.stat().st_size:,} bytes"),
         ("optimizer", _call(optimizer)),
         ("learning rate", _call(rate) if isinstance(rate, dict) else f"{rate:g}"),
-        ("loss", str(state["loss"])),
-        ("metrics", ", ".join(state["metrics"]) or "none"),
+        ("loss", _call(state["loss"], bp.losses.get)),
+        ("metrics", ", ".join(_call(m, bp.metrics.get) for m in state["metrics"]) or "none"),
         ("precision", str(state["dtype"])),
         ("seed", str(state["seed"])),
         ("optimizer state", f"{cursor.step:,} steps, {cursor.epoch:,} epochs"),
@@ -37,11 +39,14 @@ def run(path: Path) -> None:
     console.print(screen.facts(rows))
 
 
-def _call(described: dict[str, object]) -> str:
-    """Plain data of an optimiser or a schedule, as a call: "adam(eps=1e-08)"."""
+def _call(described: dict[str, Any], named: Callable[[object], Any] | None = None) -> str:
+    """Plain data of an optimiser, a loss and so on, as a call: "adam(eps=1e-08)". What `named`
+    makes of it knows the name that users give it."""
     arguments = dict(described)
     kind = arguments.pop("kind")
-    return f"{kind}({', '.join(f'{name}={value}' for name, value in arguments.items())})"
+    kind = named(described).name if named else kind
+    inside = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    return f"{kind}({inside})" if inside else str(kind)
 
 
 def _listed(names: list[str]) -> str:

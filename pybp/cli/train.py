@@ -35,6 +35,8 @@ _SCHEDULES: dict[str, Callable[[float, int], bp.schedules.Schedule]] = {
     "onecycle": lambda rate, steps: bp.schedules.OneCycle(rate, max(steps, 2)),
 }
 _SQUARED = ("mse", "sse", "half_sse")
+_VALUES = (*_SQUARED, "mae", "huber", "log_cosh", "quantile")
+_CLASSES = (*_SQUARED, "cross_entropy", "binary_cross_entropy", "focal", "hinge", "squared_hinge")
 # Share of the outputs' range by which weights for raw columns may differ from those for
 # standardised ones, in the model's precision, before it is worth a word.
 _FOLDING_ERROR = 0.01
@@ -173,9 +175,11 @@ def _callbacks(problem: Problem, settings: Settings) -> list[Callback]:
 def _outputs(problem: Problem, loss: str) -> tuple[int, str | None]:
     """Units and activation of the last layer."""
     if problem.class_names is None:
-        if loss in ("cross_entropy", "binary_cross_entropy"):
-            raise ValueError(f"loss {loss!r} is for classes; values take {', '.join(_SQUARED)}")
+        if loss not in _VALUES and loss in _CLASSES:
+            raise ValueError(f"loss {loss!r} is for classes; values take {', '.join(_VALUES)}")
         return 1, None
+    if loss not in _CLASSES and loss in _VALUES:
+        raise ValueError(f"loss {loss!r} is for values; classes take {', '.join(_CLASSES)}")
     count = len(problem.class_names)
     if loss == "binary_cross_entropy":
         if count != 2:
@@ -183,6 +187,8 @@ def _outputs(problem: Problem, loss: str) -> tuple[int, str | None]:
                 f"loss 'binary_cross_entropy' is for 2 classes, here are {count}: use cross_entropy"
             )
         return 1, "sigmoid"
+    if loss in ("hinge", "squared_hinge"):
+        return count, None
     return count, "sigmoid" if loss in _SQUARED else "softmax"
 
 

@@ -42,6 +42,7 @@ LEARN = ("train", "--data", "t.csv", "--target", "kind")
         ([*LEARN, "--dropout", "1"], "Dropout"),
         ([*LEARN, "--learning-rate", "0"], "> 0"),
         (["train", "--data", "v.csv", "--target", "b", "--loss", "cross_entropy"], "for classes"),
+        (["train", "--data", "k3.csv", "--target", "2", "--loss", "mae"], "for values"),
         (["train", "--data", "k3.csv", "--target", "2", "--loss", "binary_cross_entropy"], "are 3"),
         (["predict"], "model"),
         (["predict", "m.safetensors"], "file"),

@@ -67,6 +67,8 @@ def test_train_mnist_from_a_folder(run, data_root):
         ("binary_cross_entropy", "float32"),
         ("mse", "float32"),
         ("half_sse", "float64"),
+        ("focal", "float32"),
+        ("hinge", "float32"),
     ],
 )
 def test_train_classes_of_a_table(run, loss, dtype):
