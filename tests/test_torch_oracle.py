@@ -138,3 +138,41 @@ def test_twenty_steps_in_float32(net):
         model.train_on_batch(x, y)
     for view, parameter in zip(ordered(model), twin.parameters(), strict=True):
         np.testing.assert_allclose(view, parameter.detach().numpy(), rtol=0, atol=2e-6)
+
+
+ACTIVATIONS = {
+    "leaky_relu": torch.nn.LeakyReLU(),
+    "elu": torch.nn.ELU(),
+    "selu": torch.nn.SELU(),
+    "gelu": torch.nn.GELU(),
+    "gelu_tanh": torch.nn.GELU(approximate="tanh"),
+    "silu": torch.nn.SiLU(),
+    "mish": torch.nn.Mish(),
+    "softplus": torch.nn.Softplus(threshold=1000),
+    "softsign": torch.nn.Softsign(),
+    "hard_sigmoid": torch.nn.Hardsigmoid(),
+    "hard_tanh": torch.nn.Hardtanh(),
+    "softmax": torch.nn.Softmax(dim=1),
+    "log_softmax": torch.nn.LogSoftmax(dim=1),
+    "prelu": torch.nn.PReLU(6, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_and_their_gradients(activation):
+    rng = np.random.default_rng(2)
+    x, y = 3 * rng.normal(size=(50, 4)), rng.normal(size=(50, 6))
+    model = bp.Sequential([bp.Input(4), bp.Dense(6, activation=activation)])
+    model.compile(optimizer="sgd", loss="sse", dtype="float64", seed=1)
+    linear = torch.nn.Linear(4, 6, dtype=torch.float64)
+    with torch.no_grad():
+        for own, name in zip(linear.parameters(), ("weight", "bias"), strict=True):
+            own.copy_(torch.from_numpy(model.parameters[f"dense0.{name}"]))
+    twin = torch.nn.Sequential(linear, ACTIVATIONS[activation])
+    out = twin(torch.from_numpy(x))
+    np.testing.assert_allclose(model.predict(x), out.detach().numpy(), rtol=1e-12, atol=1e-14)
+    twin.zero_grad()
+    ((out - torch.from_numpy(y)) ** 2).sum().backward()
+    found = model.gradients(x, y).values()
+    for gradient, own in zip(found, twin.parameters(), strict=True):
+        np.testing.assert_allclose(gradient, own.grad.numpy(), rtol=1e-11, atol=1e-10)

@@ -3,7 +3,7 @@
  * Bounds of their errors, in units in the last place of the exact result, hold for all arguments
  * and both precisions where the result is a normal number; tests/test_math.py measures them.
  *
- *     exp 1      expm1 1.25      log 1      softplus 2      sigmoid 2.5      tanh 2.5      erf 2.5
+ *     exp 1.25      expm1 1.25      log 1      softplus 2      sigmoid 3      tanh 3      erf 3
  *
  * (erf is in erf.h.) Results below 1.00001 times the smallest normal number may be 0, and arguments
  * below it count as 0, as everywhere while a plan runs (core/subnormal.h). NaN stays NaN; infinities
