@@ -90,13 +90,14 @@ def find_learning_rate(
     steps: int = 100,
     batch_size: int = 32,
     shuffle: bool = True,
+    sample_weight: object = None,
 ) -> RateSearch:
     """Train some steps while the learning rate grows evenly on a logarithmic scale from `lowest` to
     `highest`, step t using lowest (highest / lowest)^(t / (steps - 1)); and put the model back.
 
     It ends where the running mean of the losses is beyond four times its least value so far, or a
     loss is not finite. Afterwards the model's parameters, optimiser state and place in training are
-    what they were, to the bit, also after an error or Ctrl-C.
+    what they were, to the bit, also after an error or Ctrl-C. Batches and weights are as for `fit`.
 
     Raises
     ------
@@ -112,27 +113,11 @@ def find_learning_rate(
     True
     >>> model.learning_rate = found.suggestion
     """
-    what = "find_learning_rate"
-    model._require(what)
-    assert model._optimizer is not None
-    if model._optimizer.full_batch:
-        raise ValueError(
-            f"{what}: {type(model._optimizer).__name__} finds the length of every step by itself, "
-            "and has no learning rate"
-        )
-    if model._optimizer is not None and model._optimizer.full_batch:
-        raise ValueError(
-            f"{what}: {type(model._optimizer).__name__} finds the length of every step itself and "
-            "has no learning rate: compile with another optimiser, such as bp.optim.SGD()"
-        )
-    lowest = real(lowest, f"{what}: lowest", 0, open_low=True)
-    highest = real(highest, f"{what}: highest", lowest, open_low=True)
-    steps = whole(steps, f"{what}: steps", 2 * _FEWEST, training.MOST_STEPS)
+    rates = _rates(model, lowest, highest, steps)
     batch_size = whole(batch_size, "batch_size")
     shuffle = boolean(shuffle, "shuffle")
-    rates = np.geomspace(lowest, highest, steps)
-    with model._exclusive(what):
-        sources = model._pair(x, y)
+    with model._exclusive("find_learning_rate"):
+        sources = model._pair(x, y, sample_weight)
         before = Snapshot(model)
         try:
             losses = _losses(model, sources, min(batch_size, len(sources[0].array)), shuffle, rates)
@@ -142,9 +127,24 @@ def find_learning_rate(
         raise ValueError(
             f"find_learning_rate: the loss explodes at once, at a rate of "
             f"{rates[len(losses) - 1]:.3g}: begin with a lower one, for instance "
-            f"lowest={lowest / 1000:.0e}"
+            f"lowest={rates[0] / 1000:.0e}"
         )
     return RateSearch(rates[: len(losses)], np.array(losses))
+
+
+def _rates(model: Model, lowest: object, highest: object, steps: object) -> np.ndarray:
+    """The rates to try on a model that has one."""
+    what = "find_learning_rate"
+    model._require(what)
+    assert model._optimizer is not None
+    if model._optimizer.full_batch:
+        raise ValueError(
+            f"{what}: {type(model._optimizer).__name__} finds the length of every step itself and "
+            "has no learning rate: compile with another optimiser, such as bp.optim.SGD()"
+        )
+    low = real(lowest, f"{what}: lowest", 0, open_low=True)
+    high = real(highest, f"{what}: highest", low, open_low=True)
+    return np.geomspace(low, high, whole(steps, f"{what}: steps", 2 * _FEWEST, training.MOST_STEPS))
 
 
 def _losses(

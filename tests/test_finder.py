@@ -49,6 +49,18 @@ def test_losses_of_batches_that_end_and_begin_epochs():
         assert loss == pytest.approx(twin.train_on_batch(X[rows], CLASSES[rows])["loss"], rel=1e-9)
 
 
+def test_rows_of_weight_0_are_rows_left_out():
+    def build():
+        model = bp.Sequential([bp.Input(4), bp.Dense(3)])
+        model.compile(bp.optim.SGD(), loss="cross_entropy", dtype="float64", seed=1)
+        return model
+
+    kept, data = np.arange(20) % 2, {"steps": 20, "shuffle": False}
+    weighted = bp.find_learning_rate(build(), X, CLASSES, batch_size=20, sample_weight=kept, **data)
+    fewer = bp.find_learning_rate(build(), X[1::2], CLASSES[1::2], batch_size=10, **data)
+    np.testing.assert_allclose(weighted.losses, fewer.losses, rtol=1e-12)
+
+
 @pytest.mark.parametrize("curvature", [0.01, 1.0, 100.0])
 def test_the_suggestion_scales_with_the_curvature_and_is_stable(curvature):
     model, x, y = quadratic(curvature)
