@@ -15,6 +15,7 @@ import numpy as np
 from pybp import training
 from pybp.checks import boolean, real, whole
 from pybp.cursor import Snapshot
+from pybp.rows import Sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,7 +149,7 @@ def _rates(model: Model, lowest: object, highest: object, steps: object) -> np.n
 
 
 def _losses(
-    model: Model, sources: training.Sources, batch: int, shuffle: bool, rates: np.ndarray
+    model: Model, sources: Sources, batch: int, shuffle: bool, rates: np.ndarray
 ) -> list[float]:
     """The loss of every step until it explodes."""
     trainer = training._Trainer(model, sources, batch, shuffle)

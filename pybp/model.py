@@ -292,27 +292,16 @@ class Model:
         DivergenceError
             The loss went non-finite; the error names the op and the step.
         """
-        return training.fit(
-            self,
-            x,
-            y,
-            epochs,
-            batch_size,
-            validation_data,
-            validation_split,
-            shuffle,
-            sample_weight,
-            class_weight,
-            callbacks,
-            verbose,
-        )
+        given = x, y, sample_weight, class_weight
+        held_out = validation_data, validation_split
+        return training.fit(self, given, held_out, epochs, batch_size, shuffle, callbacks, verbose)
 
     def train_on_batch(
         self, x: object, y: object, sample_weight: object = None, class_weight: object = None
     ) -> dict[str, float]:
         """One optimiser step on all rows of `x`; the loss and metrics before it. Weights as for
         `fit`."""
-        return training.train_on_batch(self, x, y, sample_weight, class_weight)
+        return training.train_on_batch(self, (x, y, sample_weight, class_weight))
 
     @property
     def learning_rate(self) -> float:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pybp import cursor, data, parameters
+from pybp import cursor, parameters, rows
 from pybp._core import Run, Source
-from pybp.checks import boolean, real, whole
+from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
 from pybp.graph import topological
 from pybp.history import History
@@ -31,20 +30,14 @@ SLICE_SECONDS = 0.1  # how long a native call stays away from Ctrl-C and the pro
 BRIEF_FLOPS = 4e9  # a step below this is over in a fraction of Ctrl-C's 0.2 s
 MOST_STEPS = 1_000_000  # learning rates computed ahead
 
-Sources = tuple[Source, ...]  # inputs, targets and perhaps weights
-
 
 def fit(
     model: Model,
-    x: object,
-    y: object,
+    given: rows.Given,
+    held_out: tuple[object, object],
     epochs: int,
     batch_size: int,
-    validation_data: object,
-    validation_split: float,
     shuffle: bool,
-    sample_weight: object,
-    class_weight: object,
     callbacks: Sequence[object],
     verbose: int,
 ) -> History:
@@ -56,25 +49,19 @@ def fit(
     verbose = whole(verbose, "verbose", 0) if not isinstance(verbose, bool) else int(verbose)
     watchers = _watchers(callbacks)
     with model._exclusive("fit"):
-        sources = model._pair(x, y, sample_weight)
-        _warn_of_zeros(model)
-        validation = _validation(model, validation_data)
-        if validation_split:
-            sources, validation = _split(sources, validation_split, validation)
-        sources = _weigh(model, sources, class_weight)
+        sources, validation = rows.divided(model, given, held_out)
+        rows.warn_of_zeros(model)
         batch_size = min(batch_size, len(sources[0].array))
         trainer = _kind(model)(model, sources, batch_size, shuffle, watchers, _accumulated(model))
         trainer.fit(epochs, validation, verbose)
     return trainer.history
 
 
-def train_on_batch(
-    model: Model, x: object, y: object, sample_weight: object, class_weight: object
-) -> dict[str, float]:
+def train_on_batch(model: Model, given: rows.Given) -> dict[str, float]:
     """See `Model.train_on_batch`."""
     model._require("train_on_batch")
     with model._exclusive("train_on_batch"):
-        sources = _weigh(model, model._pair(x, y, sample_weight), class_weight)
+        sources = rows.bound(model, given)
         trainer = _kind(model)(model, sources, len(sources[0].array), shuffle=False)
         trainer.counts_epochs = False
         epoch = model.progress.epoch
@@ -83,79 +70,12 @@ def train_on_batch(
     return {name: values[0] for name, values in trainer.history.history.items()}
 
 
-def _warn_of_zeros(model: Model) -> None:
-    """A hidden layer whose weights are all zero: its units are alike, and what reaches the layers
-    before it is zero."""
-    store = model._store
-    assert store is not None
-    if model.progress.step:
-        return
-    weights = [p for p in store.parameters.values() if len(p.shape) > 1]
-    for p in weights[:-1]:
-        if p.shape[0] > 1 and not store.view(p.name).any():
-            warnings.warn(
-                f"layer {p.name.rsplit('.', 1)[0]!r} starts with all weights zero: its units all "
-                "compute the same and may never learn to differ; draw the weights, for instance "
-                "with weight_init='glorot' or, for relu, 'he'",
-                UserWarning,
-                stacklevel=4,
-            )
-
-
 def _watchers(callbacks: object) -> Watchers | None:
     if isinstance(callbacks, tuple | list) and not callbacks:
         return None
     from pybp.callbacks.base import Watchers
 
     return Watchers(callbacks)
-
-
-def _validation(model: Model, given: object) -> Sources | None:
-    if given is None:
-        return None
-    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-        raise ValueError(
-            "validation_data must be a pair (x, y) or (x, y, sample_weight), got "
-            f"{type(given).__name__}"
-        )
-    x, y, weight = (*given, None)[:3]
-    names = ("validation_data[0]", "validation_data[1]", "validation_data[2]")
-    return model._pair(x, y, weight, names)
-
-
-def _weigh(model: Model, sources: Sources, class_weight: object) -> Sources:
-    """The sources, with what class_weight says in their weights."""
-    if class_weight is None:
-        return sources
-    from pybp import weights
-
-    assert model._loss is not None
-    found = weights.of_classes(class_weight, model._loss, sources, model._output, model.dtype)
-    return (*sources[:2], found)
-
-
-def _split(
-    sources: Sources, fraction: object, validation: Sources | None
-) -> tuple[Sources, Sources]:
-    """The rows to train on, and the last ones, to validate with."""
-    fraction = real(fraction, "validation_split", 0, 1, open_high=True)
-    if validation is not None:
-        raise ValueError("validation_split and validation_data exclude each other: pass one")
-    rows = len(sources[0].array)
-    kept = math.floor(rows * (1 - fraction) + 1e-9)  # 0.9 of ten rows is one row to keep
-    if not 0 < kept < rows:
-        raise ValueError(
-            f"validation_split={fraction:g} of {rows} rows leaves {kept} to train on and "
-            f"{rows - kept} to validate with: both need at least one"
-        )
-    first = tuple(data.part(source, 0, kept) for source in sources)
-    last = tuple(data.part(source, kept, rows) for source in sources)
-    for part in (first, last):
-        if len(part) > 2:
-            from pybp import weights
-
-            weights.check_total(part[2], "sample_weight of a part of validation_split")
-    return first, last
 
 
 def _accumulated(model: Model) -> int:
@@ -179,7 +99,7 @@ class _Trainer:
     def __init__(
         self,
         model: Model,
-        sources: Sources,
+        sources: rows.Sources,
         batch: int,
         shuffle: bool,
         watchers: Watchers | None = None,
@@ -207,7 +127,7 @@ class _Trainer:
     def plan(self) -> list[int]:
         return [self.rows, self.batch, int(self.shuffle), int(self.results.weighted)]
 
-    def fit(self, epochs: int, validation: Sources | None, verbose: int) -> None:
+    def fit(self, epochs: int, validation: rows.Sources | None, verbose: int) -> None:
         """Train, watched by callbacks and on a progress line, until `epochs` are done or somebody
         sets `model.stop_training`."""
         model, history, watchers = self.model, self.history, self.watchers
@@ -234,7 +154,7 @@ class _Trainer:
                 history.complete()
                 progress.close()
 
-    def _epochs(self, epochs: int, validation: Sources | None, progress: Progress) -> None:
+    def _epochs(self, epochs: int, validation: rows.Sources | None, progress: Progress) -> None:
         model, history, watchers = self.model, self.history, self.watchers
         watched = validation is not None or (watchers is not None and watchers.epochs)
         most = 1 if watched else max(1, MOST_STEPS // self.batches)

@@ -115,7 +115,7 @@ W0 = np.zeros((5, 4))
 @pytest.mark.parametrize(
     "settings, exception, words",
     [
-        ({"direction": {"dense0.wieght": W0}}, ValueError, ("dense0.wieght", "did you mean")),
+        ({"direction": {"dense0.wght": W0}}, ValueError, ("dense0.wght", "did you mean")),
         ({"direction": {"dense0.weight": W0.T}}, ValueError, ("dense0.weight", "(4, 5)", "(5, 4)")),
         ({"direction": {"dense0.weight": W0}}, ValueError, ("zero everywhere",)),
         ({"direction": {"dense0.weight": W0 + np.nan}}, ValueError, ("non-finite",)),
