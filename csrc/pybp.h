@@ -70,7 +70,8 @@ enum {                      /* pb_op.flags */
        PB_FUSES = 32,       /* can apply an elementwise op to its output */
        PB_SOURCE = 64,      /* reads a user array */
        PB_MIXES_ROWS = 128, /* in training an output row depends on all rows of the batch */
-       PB_AFFINE = 256      /* can scale and shift the columns of its output */
+       PB_AFFINE = 256,     /* can scale and shift the columns of its output */
+       PB_SPARSE = 512      /* that array is sparse; it has as many columns as the first input */
 };
 
 typedef struct {
@@ -95,7 +96,10 @@ typedef struct {
   char error[PB_ERROR_LEN]; /* set when the rule refuses */
 } pb_inferred;
 
-/* One array of the user's, read row by row through its strides; never copied whole. */
+/* One array of the user's, read row by row through its strides, or sparse; never copied whole.
+   A sparse one is CSR: `start` and `column` are not NULL, and the entries of row r are those from
+   start[r] to start[r + 1] - 1, which lie in data, without gaps, and in these columns. Entries of
+   one row may come in any order, and those of one column add up. */
 typedef enum {
   PB_F32,
   PB_F64,
@@ -115,6 +119,9 @@ typedef struct {
   pb_dtype dtype;
   int64_t rows, cols;
   int64_t row_stride, col_stride; /* bytes, may be negative or zero */
+  const void *start, *column;     /* of a sparse array: [rows + 1], [entries] */
+  int64_t entries;
+  bool wide; /* these two are int64, else int32 */
 } pb_source;
 
 typedef struct pb_plan pb_plan;
@@ -178,6 +185,7 @@ typedef struct pb_optim {
   const char *name;
   const char *attrs;
   int32_t states;
+  bool lazy; /* where the gradient is zero nothing changes, and nothing is kept: no states */
   /* coef <- what the step needs, once per step. It holds what the last step of the run has left in
      it, zeros at first. */
   void (*prepare)(const pb_attr *attr, const pb_step *, double *coef);
@@ -351,6 +359,10 @@ int pb_get_threads(void);
 int64_t pb_allocations(void); /* how often the machine has asked for memory, ever */
 /* First row (and its column) with a NaN or a value beyond +-limit, or -1. */
 int64_t pb_check_finite(const pb_source *, double limit, int64_t *col);
+/* Of a sparse array: the first thing that is wrong, and where. PB_FINE says that every row lies within
+   the entries, every column within the array, and every value within +-limit. */
+typedef enum { PB_FINE, PB_BAD_START, PB_BAD_COLUMN, PB_BAD_VALUE } pb_flaw;
+pb_flaw pb_check_sparse(const pb_source *, double limit, int64_t *row, int64_t *entry);
 /* First row whose label is not a whole number in [0, classes), or -1. */
 int64_t pb_check_labels(const pb_source *, int64_t classes);
 /* The order in which epoch `epoch` of a run with this seed visits its rows. */

@@ -30,12 +30,14 @@ cdef extern from "pybp.h" nogil:
         PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM
         PB_MEASURE, PB_CLIP, PB_UPDATE, PB_CONSTRAIN, PB_AVERAGE, PB_COMMIT
         PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
-        PB_MIXES_ROWS, PB_AFFINE
+        PB_MIXES_ROWS, PB_AFFINE, PB_SPARSE
+        PB_FINE, PB_BAD_START, PB_BAD_COLUMN, PB_BAD_VALUE
         PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64
     ctypedef int pb_status
     ctypedef int pb_arena
     ctypedef int pb_phase
     ctypedef int pb_dtype
+    ctypedef int pb_flaw
     ctypedef struct pb_shape:
         int32_t ndim
         bint batched
@@ -51,6 +53,10 @@ cdef extern from "pybp.h" nogil:
         const void *data
         pb_dtype dtype
         int64_t rows, cols, row_stride, col_stride
+        const void *start
+        const void *column
+        int64_t entries
+        bint wide
     ctypedef struct pb_lane:
         pass
     ctypedef struct pb_instr
@@ -163,6 +169,7 @@ cdef extern from "pybp.h" nogil:
     int pb_get_threads()
     int64_t pb_allocations()
     int64_t pb_check_finite(const pb_source *, double, int64_t *)
+    pb_flaw pb_check_sparse(const pb_source *, double, int64_t *, int64_t *)
     int64_t pb_check_labels(const pb_source *, int64_t)
     void pb_permutation(uint64_t, int64_t, int64_t, int64_t *)
 
@@ -184,7 +191,7 @@ table(32)  # a wrong PYBP_CPU is said at import, not at the first model
 FLAGS = {
     "uses_x": PB_USES_X, "uses_y": PB_USES_Y, "elementwise": PB_ELEMENTWISE,
     "per_row": PB_PER_ROW, "random": PB_RANDOM, "fuses": PB_FUSES, "source": PB_SOURCE,
-    "mixes_rows": PB_MIXES_ROWS, "affine": PB_AFFINE,
+    "mixes_rows": PB_MIXES_ROWS, "affine": PB_AFFINE, "sparse": PB_SPARSE,
 }
 PHASES = {
     "forward": PB_FORWARD, "delta": PB_DELTA, "backward_in": PB_BACKWARD_IN,
@@ -295,23 +302,46 @@ cdef int64_t FLOPS_UNDER_GIL = 20000  # half a microsecond: letting others run w
 
 
 cdef class Source:
-    """A user's array of rows, read where it lies: 2-D, any strides, aligned, native byte order."""
+    """A user's rows, read where they lie: an array, 2-D, any strides, aligned, native byte order; or
+    `pybp.sparse.Rows`."""
 
     cdef pb_source c
     cdef readonly object array
 
-    def __cinit__(self, cnp.ndarray array):
+    def __cinit__(self, array):
+        self.array = array
+        self.c.dtype = DTYPE_CODES[array.dtype]
+        if isinstance(array, np.ndarray):
+            self.bind_array(array)
+        else:
+            self.bind_sparse(array.start, array.column, array.values, array.shape[1])
+
+    cdef int bind_sparse(self, cnp.ndarray start, cnp.ndarray column, cnp.ndarray values,
+                         int64_t cols) except -1:
+        for part in (start, column, values):
+            if part.ndim != 1 or not part.flags.c_contiguous or not part.flags.aligned:
+                raise ValueError("the parts of a sparse source are contiguous vectors")
+        if start.dtype != column.dtype or column.dtype not in (np.int32, np.int64):
+            raise ValueError("the indices of a sparse source are both int32 or both int64")
+        self.c.data = cnp.PyArray_DATA(values)
+        self.c.start, self.c.column = cnp.PyArray_DATA(start), cnp.PyArray_DATA(column)
+        self.c.wide = column.dtype == np.int64
+        self.c.entries = min(column.size, values.size)
+        self.c.rows, self.c.cols = start.size - 1, cols
+        self.c.col_stride = values.itemsize
+        return 0
+
+    cdef int bind_array(self, cnp.ndarray array) except -1:
         if array.ndim != 2:
             raise ValueError("a source has two dimensions")
         if not array.flags.aligned:
             raise ValueError("a source is aligned")
-        self.array = array
         self.c.data = cnp.PyArray_DATA(array)
-        self.c.dtype = DTYPE_CODES[array.dtype]
         self.c.rows = cnp.PyArray_DIM(array, 0)
         self.c.cols = cnp.PyArray_DIM(array, 1)
         self.c.row_stride = cnp.PyArray_STRIDE(array, 0)
         self.c.col_stride = cnp.PyArray_STRIDE(array, 1)
+        return 0
 
     cdef pb_source rows(self, int64_t begin, int64_t end) noexcept:
         """Rows [begin, end)."""
@@ -336,6 +366,18 @@ cdef class Source:
                 return begin + row, col
             begin += step
         return None
+
+    def check_sparse(self, double limit=DBL_MAX):
+        """None, or what is wrong first with a sparse source: ("start", row, 0), or ("column" or
+        "value", row, entry). A value is wrong that is NaN or beyond +-limit."""
+        cdef int64_t row = 0, entry = 0
+        cdef pb_flaw flaw
+        with nogil:
+            flaw = pb_check_sparse(&self.c, limit, &row, &entry)
+        if flaw == PB_FINE:
+            return None
+        names = {PB_BAD_START: "start", PB_BAD_COLUMN: "column", PB_BAD_VALUE: "value"}
+        return names[flaw], row, entry
 
     def check_labels(self, int64_t classes):
         """None, or the first row that does not hold a whole number in [0, classes)."""

@@ -8,10 +8,14 @@ not evenly strided).
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pybp._core import Source
+
+if TYPE_CHECKING:
+    from pybp.graph import Node
 
 _REMEDIES = {
     "O": "convert it to numbers first, for instance with np.asarray(..., dtype=np.float32)",
@@ -24,10 +28,33 @@ _REMEDIES = {
 }
 
 
+def is_sparse(value: object) -> bool:
+    """Whether `value` is a sparse matrix, such as SciPy's."""
+    return hasattr(value, "tocsr") and hasattr(value, "nnz")
+
+
+def toarray_remedy(what: str) -> str:
+    return f"pass {what}.toarray()"
+
+
+def kind(array: object) -> str:
+    """What tells plans apart that read rows of different kinds."""
+    return "dense" if isinstance(array, np.ndarray) else "sparse"
+
+
+def for_rows(array: object, roots: list[Node]) -> list[Node]:
+    """The nodes that compute the roots from rows of this kind, an array's or sparse ones."""
+    if kind(array) == "dense":
+        return roots
+    from pybp import sparse  # few need it
+
+    return sparse.for_rows(roots)
+
+
 def as_array(value: object, what: str) -> np.ndarray:
     """`value` as an array of a dtype that has a native reader."""
-    if hasattr(value, "toarray") and hasattr(value, "nnz"):
-        raise TypeError(f"{what} is a sparse matrix: pass {what}.toarray()")
+    if is_sparse(value):
+        raise TypeError(f"{what} is a sparse matrix: {toarray_remedy(what)}")
     if isinstance(value, np.ma.MaskedArray) and value.mask.any():
         raise TypeError(
             f"{what} is a masked array with masked values: pass {what}.filled(...), or leave such "
@@ -74,9 +101,11 @@ def largest(dtype: np.dtype, scale: float = 1.0) -> float:
     return most / max(abs(scale), most / np.finfo(np.float64).max)
 
 
-def finite_source(array: np.ndarray, what: str, limit: float = np.finfo(np.float64).max) -> Source:
+def finite_source(array: Any, what: str, limit: float = np.finfo(np.float64).max) -> Source:
     """The array bound for reading, all of whose values are finite and within +-limit."""
     source = Source(array)
+    if not isinstance(array, np.ndarray):
+        return array.checked(source, what, float(limit))
     bad = source.check_finite(float(limit))
     if bad is not None:
         row, col = bad
@@ -93,8 +122,8 @@ def finite_source(array: np.ndarray, what: str, limit: float = np.finfo(np.float
     return source
 
 
-def not_empty(array: np.ndarray, what: str) -> np.ndarray:
-    """The array, which has at least one row."""
+def not_empty(array: Any, what: str) -> Any:
+    """The rows, of which there is at least one."""
     if len(array) == 0:
         raise ValueError(f"{what} is empty: at least one row is needed, got shape {array.shape}")
     return array

@@ -7,7 +7,7 @@ its own.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,13 +27,23 @@ def predict(model: Model, x: object) -> np.ndarray:
     """See `Model.predict`: the way for all arrays; at its end stands the shortcut for the next."""
     array = model._inputs(x)
     model._source(array)
+    return _predict(model, array)
+
+
+def _predict(model: Model, array: Any) -> np.ndarray:
+    """Predictions of rows that have been checked."""
     out = np.empty((len(array), *model._output.shape), model.dtype)
-    lowered = model._plan(("predict",), lambda: Request(CHUNK, output=model._output))
+
+    def request() -> Request:
+        return Request(CHUNK, output=data.for_rows(array, [model._output])[0])
+
+    lowered = model._plan(("predict", data.kind(array)), request)
     _map(lowered, (array,), out)
     if not np.isfinite(out).all():
         finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
         raise _overflow(model, array, int(finite.argmin()))
-    if model._shortcut is None or model._shortcut.retired:
+    known = model._shortcut is not None and not model._shortcut.retired
+    if not known and data.kind(array) == "dense":
         model._shortcut = Shortcut(lowered.plan, model._output.shape, *_reading(model, lowered))
     return out
 
@@ -47,7 +57,7 @@ def _reading(model: Model, lowered: Lowered) -> tuple[int, float, int]:
 
 def _map(
     lowered: Lowered,
-    arrays: tuple[np.ndarray, ...],
+    arrays: tuple[Any, ...],
     out: np.ndarray | None = None,
     results: int = 0,
 ) -> np.ndarray:
@@ -67,7 +77,7 @@ def _map(
     return total
 
 
-def _overflow(model: Model, array: np.ndarray, row: int) -> DivergenceError:
+def _overflow(model: Model, array: Any, row: int) -> DivergenceError:
     """The error for a row whose prediction is not finite: where did it come from?"""
     for name, view in model.parameters.items():
         if not np.isfinite(view).all():
@@ -91,15 +101,15 @@ def predictor(model: Model, batch_size: int) -> Predictor:
 
     def slow(bound: Predictor, x: object) -> np.ndarray:
         """What the native way does not take: other types and layouts, and mistakes."""
-        array = data.as_array(x, "x")
-        if array.ndim == 1 and batch_size == 1:
+        array = model._inputs(x) if data.is_sparse(x) else data.as_array(x, "x")
+        if len(array.shape) == 1 and batch_size == 1:
             array = array.reshape(1, -1)
         if len(array) != batch_size:
             raise ValueError(
                 f"this predictor takes batches of {batch_size} rows, x has {len(array)}: use "
                 f"model.predict(x) or model.predictor(batch_size={len(array)})"
             )
-        bound.out[...] = predict(model, array)
+        bound.out[...] = predict(model, x if data.is_sparse(x) else array)
         return bound.out
 
     reading = _reading(model, lowered)
@@ -111,11 +121,11 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     results = model._results(sources)
     late = [metric for metric in model._metrics if not metric.native(model._output)]
     lowered = model._plan(
-        ("evaluate", results.width, results.weighted),
+        ("evaluate", results.width, results.weighted, results.kind),
         lambda: Request(
             CHUNK,
             results=results.nodes,
-            output=model._output if late else None,
+            output=results.output if late else None,
             sources=results.sources,
             weights=results.weights,
         ),
@@ -125,7 +135,7 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     out = np.empty((rows, *model._output.shape), model.dtype) if late else None
     sums = _map(lowered, arrays, out, len(results.nodes))
     if not np.isfinite(sums[0]):
-        predict(model, arrays[0])  # says which layer overflows, if one does
+        _predict(model, arrays[0])  # says which layer overflows, if one does
         raise DivergenceError(
             "the loss is not finite: targets and outputs lie too far apart", "loss"
         )
@@ -149,7 +159,7 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
         rows,
         results=results.nodes,
         backward=True,
-        keep=[model._output] if deltas else [],
+        keep=[results.output] if deltas else [],
         gradient=vector,
         sources=results.sources,
         weights=results.weights,
@@ -163,10 +173,11 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
     return found
 
 
-def activations(model: Model, array: np.ndarray) -> dict[str, np.ndarray]:
+def activations(model: Model, array: Any) -> dict[str, np.ndarray]:
     """See `Model.activations`."""
     source = model._source(array)
-    outputs = [node for _, _, node in model._named]
+    named = model._named if isinstance(array, np.ndarray) else model._named[1:]
+    outputs = data.for_rows(array, [node for _, _, node in named])
     lowered = lower(Request(len(array), keep=outputs), model._require("activations"))
     values = lowered.plan.once((source,), len(array), [lowered.value(node) for node in outputs])
-    return {name: value for (name, _, _), value in zip(model._named, values, strict=True)}
+    return {name: value for (name, _, _), value in zip(named, values, strict=True)}

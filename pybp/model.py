@@ -200,15 +200,22 @@ class Model:
     def _results(self, sources: tuple[_core.Source, ...]) -> Results:
         """The loss and the metrics of such targets, with or without weights."""
         assert self._loss is not None
-        key = sources[1].array.shape[1], len(sources) > 2
+        rows, width, weighted = sources[0].array, sources[1].array.shape[1], len(sources) > 2
+        key = width, weighted, data.kind(rows)
         if key not in self._sums:
-            self._sums[key] = Results(self._loss, self._metrics, self._output, *key)
+            results = Results(self._loss, self._metrics, self._output, width, weighted)
+            self._sums[key] = results.reading(rows)
         return self._sums[key]
 
-    def _inputs(self, x: object, what: str = "x") -> np.ndarray:
+    def _inputs(self, x: object, what: str = "x") -> Any:
+        """The rows of `x`: an array (N, values per row), or `pybp.sparse.Rows`."""
+        if data.is_sparse(x):
+            from pybp import sparse  # few need it
+
+            return sparse.rows(self, x, what)
         return data.as_rows(x, self._input.shape, what, self._input.layer)
 
-    def _source(self, array: np.ndarray, what: str = "x") -> _core.Source:
+    def _source(self, array: Any, what: str = "x") -> _core.Source:
         """Inputs bound and checked to be finite, also once they are scaled."""
         limit = data.largest(self.dtype, self._input.attrs["scale"])
         return data.finite_source(array, what, limit)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pybp import data
 from pybp._core import MAX_RESULTS
 from pybp.graph import Node
 from pybp.losses import Loss
@@ -39,6 +40,14 @@ class Results:
                 f"metrics need {len(self.nodes)} sums over rows, of which a model has at most "
                 f"{MAX_RESULTS}: name fewer"
             )
+
+        self.kind = "dense"
+
+    def reading(self, array: object) -> Results:
+        """Itself, with nodes that read rows of this kind."""
+        *self.nodes, self.output = data.for_rows(array, [*self.nodes, self.output])
+        self.kind = data.kind(array)
+        return self
 
     @staticmethod
     def _feed(layer: str, source: int, width: int) -> Node:

@@ -348,4 +348,4 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
             weights=results.weights,
         )
 
-    return model._plan(("train", results.width, results.weighted, capacity), request)
+    return model._plan(("train", results.width, results.weighted, results.kind, capacity), request)

@@ -290,13 +290,24 @@ static void train_body(void *arg, int part, int parts) {
   }
 }
 
+/* Whether the array has the form, and as many columns, as the instruction reads. */
+static bool columns_fit(const pb_plan *p, const pb_instr *k, const pb_source *s) {
+  bool sparse = k->op->flags & PB_SPARSE;
+  if (sparse != (s->start != NULL && s->column != NULL)) return false;
+  if (sparse) {
+    const pb_shape *w = &p->tensor[k->in[0]].shape;
+    return s->cols == w->dim[w->ndim - 1];
+  }
+  const pb_tensor *y = &p->tensor[k->out];
+  return s->cols == (y->shape.batched ? y->size : y->shape.dim[0]);
+}
+
 static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows) {
   for (int32_t i = 0; i < p->ninstr; i++) {
     const pb_instr *k = &p->instr[i];
     if (k->phase != PB_FORWARD || !(k->op->flags & PB_SOURCE)) continue;
     const pb_source *s = &source[k->attr[0].i];
-    const pb_tensor *y = &p->tensor[k->out];
-    if (s->rows < rows || s->cols != (y->shape.batched ? y->size : y->shape.dim[0])) return false;
+    if (s->rows < rows || !columns_fit(p, k, s)) return false;
     if ((unsigned)s->dtype >= PB_DTYPES) return false;
   }
   if (p->weights < 0) return true;

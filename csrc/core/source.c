@@ -67,3 +67,33 @@ int64_t pb_check_labels(const pb_source *s, int64_t classes) {
   }
   return -1;
 }
+
+/* --- sparse arrays ------------------------------------------------------------------------------ */
+
+static int64_t index_at(const pb_source *s, const void *array, int64_t i) {
+  return s->wide ? ((const int64_t *)array)[i] : ((const int32_t *)array)[i];
+}
+
+pb_flaw pb_check_sparse(const pb_source *s, double limit, int64_t *row, int64_t *entry) {
+  int64_t size = s->dtype == PB_F64 ? 8 : 4;
+  pb_source values = {
+      .data = s->data, .dtype = s->dtype, .rows = 1, .col_stride = size, .row_stride = size};
+  for (int64_t r = *entry = *row = 0; r < s->rows; r++) {
+    int64_t begin = index_at(s, s->start, r), end = index_at(s, s->start, r + 1);
+    *row = r;
+    if (begin < 0 || begin > end || end > s->entries) return PB_BAD_START;
+    for (int64_t i = begin; i < end; i++) {
+      int64_t c = index_at(s, s->column, i);
+      *entry = i;
+      if (c < 0 || c >= s->cols) return PB_BAD_COLUMN;
+    }
+    int64_t col;
+    values.data = (const char *)s->data + begin * size;
+    values.cols = end - begin;
+    if (pb_check_finite(&values, limit, &col) >= 0) {
+      *entry = begin + col;
+      return PB_BAD_VALUE;
+    }
+  }
+  return PB_FINE;
+}

@@ -15,7 +15,7 @@
 PB_INLINE void fetch_ahead(const pb_lane *lane, int64_t begin, int64_t end, int64_t total) {
   const pb_source *s = lane->source; /* the inputs; targets are few */
   int64_t bytes = s->cols * s->col_stride;
-  if (lane->nnext == 0 || bytes < 512) return;
+  if (lane->nnext == 0 || bytes < 512 || s->start) return;
   for (int64_t n = lane->nnext * begin / total; n < lane->nnext * end / total; n++) {
     const char *row = (const char *)s->data + lane->next[n] * s->row_stride;
     for (int64_t at = 0; at < bytes; at += 64) fetch(row + at);

@@ -10,7 +10,7 @@
  * The array may hold any real or integer type and have any strides; it is never copied whole, and
  * uint8 images stay uint8 until here.
  */
-#include "ops/real.h"
+#include "ops/gather.h"
 
 enum { SOURCE, SCALE };
 enum { OFFSET, FACTOR };
@@ -22,36 +22,6 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   /* A value from far memory takes as long as many operations: worth sharing between threads. */
   r->flops = 16 * size;
   return r->out.batched && (nin == 0 || (nin == FACTOR + 1 && attr[SCALE].f == 1));
-}
-
-/* `wide` is what the product is taken in: double for double, whose value may leave a float's range
-   before it is scaled. */
-#define GATHER_AS(T, wide) \
-  if (s->col_stride == sizeof(T)) { \
-    const T *x = row; \
-    for (int64_t j = 0; j < s->cols; j++) y[j] = (real)((wide)x[j] * (wide)scale); \
-  } else \
-    for (int64_t j = 0; j < s->cols; j++) { \
-      T x = *(const T *)((const char *)row + j * s->col_stride); \
-      y[j] = (real)((wide)x * (wide)scale); \
-    } \
-  break
-#define GATHER(T) GATHER_AS(T, real)
-
-static void gather_row(const pb_source *s, const void *row, double scale, real *y) {
-  switch (s->dtype) {
-    case PB_F32: GATHER(float);
-    case PB_F64: GATHER_AS(double, double);
-    case PB_U8: GATHER(uint8_t);
-    case PB_I8: GATHER(int8_t);
-    case PB_U16: GATHER(uint16_t);
-    case PB_I16: GATHER(int16_t);
-    case PB_U32: GATHER(uint32_t);
-    case PB_I32: GATHER(int32_t);
-    case PB_U64: GATHER(uint64_t);
-    case PB_I64: GATHER(int64_t);
-    default: break;
-  }
 }
 
 /* In doubles, since offsets may be large beside what is left of the values. */
@@ -98,7 +68,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
     const char *from = (const char *)s->data + row * s->row_stride;
     if (k->nin > FACTOR)
       gather_columns(s, from, lane->ptr[k->in[OFFSET]], lane->ptr[k->in[FACTOR]], y + n * s->cols);
-    else gather_row(s, from, scale, y + n * s->cols);
+    else gather(s->dtype, from, s->col_stride, s->cols, scale, y + n * s->cols);
     if (k->affine >= 0) adjust(k, lane, s->cols, y + n * s->cols);
   }
 }

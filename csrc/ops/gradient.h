@@ -21,4 +21,9 @@ PB_INLINE void update_parameters(const pb_lane *lane, int32_t id, int64_t begin,
   p->optim->update(count, lane->coef, w, g, state);
 }
 
+/* Whether parameters of tensor `id` whose gradient is zero can be left out. */
+PB_INLINE bool is_lazy(const pb_plan *p, int32_t id) {
+  return p->optim->lazy && p->tensor[id].group == 0;
+}
+
 #endif

@@ -16,4 +16,4 @@ static void update(int64_t n, const double *coef, void *param, const void *grad,
   for (int64_t i = 0; i < n; i++) w[i] -= rate * g[i];
 }
 
-PB_OPTIM(sgd) = {.name = "sgd", .attrs = "", .prepare = prepare, .update = update};
+PB_OPTIM(sgd) = {.name = "sgd", .attrs = "", .lazy = true, .prepare = prepare, .update = update};
