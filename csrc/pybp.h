@@ -215,7 +215,7 @@ typedef struct {
 struct pb_instr {
   const pb_op *op;
   pb_phase phase;
-  int32_t node; /* the caller's name for where this came from */
+  int32_t node; /* whose random numbers it draws: the caller's to choose */
   int32_t nin;
   int32_t in[PB_MAX_IN], out, saved;
   int32_t din[PB_MAX_IN], dout;

@@ -472,13 +472,13 @@ cdef class Plan:
 
     cdef int add_instr(self, const pb_table *t, pb_instr *k, dict record) except -1:
         k.phase = PHASES[record["phase"]]
-        k.node = record["node"]
         k.out = k.saved = k.dout = -1
         k.slot = k.affine = -1
         if PB_MEASURE <= k.phase < PB_COMMIT:
             k.begin, k.end = record["range"]
             k.group, k.slot, k.row = record["group"], record["slot"], record["row"]
             return 0
+        k.node = record["stream"]
         k.op = pb_find_op(t, record["op"].encode())
         if k.op == NULL:
             raise KeyError(record["op"])
@@ -675,6 +675,7 @@ cdef void describe(pb_source *s, bint single, int64_t rows, int64_t cols, void *
     s.data = data
     s.dtype = PB_F32 if single else PB_F64
     s.rows, s.cols = rows, cols
+    s.start = s.column = NULL
     s.col_stride = 4 if single else 8
     s.row_stride = s.col_stride * cols
 

@@ -125,6 +125,9 @@ class _Lowering:
         roots = [*r.results, *([r.output] if r.output else []), *r.keep]
         self.order = topological(roots)
         self.number = {id(node): i for i, node in enumerate(self.order)}
+        # Random numbers follow the layers that draw them, however the others are computed.
+        drawing = [node for node in self.order if "random" in node.flags]
+        self.stream = {id(node): i for i, node in enumerate(drawing)}
         self.graph = rewrite(self.order, roots, r.training, r.backward)
         for node in list(self.order):
             self.forward(node)
@@ -237,6 +240,7 @@ class _Lowering:
             "phase": phase,
             "op": node.op,
             "node": self.number[id(node)],
+            "stream": self.stream.get(id(node), 0),
             "attrs": node.attrs | ({"frozen": 1} if self.frozen(node) else {}),
             "in": inputs,
             "out": self.values[id(node)],

@@ -263,8 +263,11 @@ class Model:
 
         Parameters
         ----------
-        x : array (N, ...)
-            Any real or integer dtype and any strides; bound, not copied.
+        x : array (N, ...), or sparse matrix (N, inputs)
+            Any real or integer dtype and any strides; bound, not copied. SciPy's CSR matrices are
+            read as they are where a `Dense` layer stands directly behind `Input`, there and in
+            every other method that takes `x`: work grows with the entries, and no row is written
+            out. Other sparse formats are converted with `tocsr()`.
         y : array
             As the loss takes it: class numbers (N,), one-hot (N, C), or values (N, outputs).
         epochs, batch_size : int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,12 +68,12 @@ class Rows:
         raise ValueError(f"{what}[{row}, {column}] is {value}: {remedy}")
 
 
-def rows(model: Model, matrix: object, what: str) -> Rows:
-    """The rows of a sparse matrix for a model that begins with a dense layer; formats other than CSR
-    are converted."""
+def rows(model: Model, matrix: Any, what: str) -> Rows:
+    """The rows of a sparse matrix for a model that begins with a dense layer; formats other than
+    CSR are converted."""
     first = model._input
     _check_reader(model, what)
-    csr = matrix if getattr(matrix, "format", None) == "csr" else matrix.tocsr()  # type: ignore[attr-defined]
+    csr = matrix if getattr(matrix, "format", None) == "csr" else matrix.tocsr()
     if len(csr.shape) != 2 or csr.shape[1] != first.shape[0]:
         single = f"; for a single row use {what}.reshape(1, -1)" if len(csr.shape) == 1 else ""
         raise ValueError(
@@ -81,7 +81,8 @@ def rows(model: Model, matrix: object, what: str) -> Rows:
             f"{tuple(csr.shape)}{single}"
         )
     values = np.ascontiguousarray(as_array(csr.data, f"{what}.data"))
-    start, column = (_numbers(getattr(csr, part), f"{what}.{part}") for part in ("indptr", "indices"))
+    start = _numbers(csr.indptr, f"{what}.indptr")
+    column = _numbers(csr.indices, f"{what}.indices")
     if start.dtype != column.dtype:
         start, column = start.astype(np.int64), column.astype(np.int64)
     lengths = len(start), len(column), len(values)

@@ -45,6 +45,7 @@ def gelu_tanh(x):
 REFERENCE = loss_reference.REFERENCE | {
     "feed": lambda x, source, scale: scale * x,
     "dense": lambda x, w, b=0.0: x @ w.T + b,
+    "sparse_dense": lambda x, w, b=0.0, *, source, scale: scale * x @ w.T + b,
     # In lanes, [C, P]: tests/test_lanes.py trains with them.
     "lanes_feed": lambda x, source, scale: scale * x.T,
     "lanes_dense": lambda x, w, b=0.0: w @ x + np.reshape(b, (-1, 1)),
@@ -142,6 +143,11 @@ def row_norms(parameters):
             yield Case([shape], [shape[-1:]] * count, {"eps": 0.1}, rows=rows)
 
 
+def mostly_zeros(columns):
+    """One value in five."""
+    return lambda rng, n: [rng.normal(size=(n, columns)) * (rng.random((n, columns)) < 0.2)]
+
+
 def away_from(*kinks, shape, span=1.0):
     """Normal values, none so near a kink that a difference could reach over it."""
 
@@ -201,6 +207,17 @@ CASES = {
         for bias in (0, 1)
     ]
     + [Case([(4, 6)], [(5, 6), (5,)], rows=3), Case([(900,)], [(300, 900), (300,)], rows=600)],
+    "sparse_dense": [
+        Case(
+            [(i,)],
+            [(o, i), (o,)][: 1 + bias],
+            {"source": 0, "scale": 0.5},
+            rows=n,
+            draw=mostly_zeros(i),
+        )
+        for i, o, n in [*DENSE_SIZES, (700, 50, 90)]
+        for bias in (0, 1)
+    ],
     "softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
     "dropout": [Case([(9,)], attrs={"rate": 0.4})],
     "alpha_dropout": [Case([(9,)], attrs={"rate": 0.4})],

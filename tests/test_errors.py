@@ -83,11 +83,6 @@ def test_masked_values_are_not_read_behind_their_mask():
     refused(lambda model: model.predict(masked), TypeError, "x", "mask", "filled")
 
 
-def test_a_sparse_matrix_is_refused_with_a_remedy():
-    sparse = pytest.importorskip("scipy.sparse")
-    refused(lambda model: model.predict(sparse.csr_matrix(X)), TypeError, "x", "sparse", "toarray")
-
-
 def test_float32_ends_where_it_ends():
     """Its largest number is 3.4028e38; 3.5e38 is one too many, in any layout."""
     model = regressor(last="tanh")

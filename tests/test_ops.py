@@ -12,6 +12,7 @@ from pybp import _core
 from pybp.graph import ACTIVATIONS, OPS, Node, Parameter, Running
 from pybp.init import Constant
 from pybp.lower import Request, lower
+from pybp.sparse import Rows
 from pybp.store import ParameterStore
 
 ALL = [
@@ -33,6 +34,13 @@ def isa(request, monkeypatch):
     monkeypatch.setenv("PYBP_CPU", request.param)
     assert _core.isa() == request.param
     return request.param
+
+
+def rows_of(x):
+    """The values that are not zero, as sparse rows."""
+    at = np.argwhere(x)
+    start = np.searchsorted(at[:, 0], np.arange(len(x) + 1))
+    return Rows(start.astype("i4"), at[:, 1].astype("i4"), x[x != 0], x.shape[1])
 
 
 class Use:
@@ -79,10 +87,10 @@ class Use:
         sources = [np.asarray(x, self.dtype).reshape(case.rows, -1) for x in self.inputs]
         if self.weighs:
             sources[2] = sources[2].astype(np.float64)
-        if self.op == "feed":
-            node = Node("feed", attrs=case.attrs, shape=case.inputs[0])
+        own = tuple(store.parameters.values()) if self.parameters else ()
+        if "source" in OPS[self.op]["flags"]:
+            node = Node(self.op, (), own, case.attrs, shape=case.inputs[0])
         else:
-            own = tuple(store.parameters.values()) if self.parameters else ()
             kept = tuple(Running(name, v.shape, 0.0) for name, v in store.buffers.items())
             node = Node(self.op, tuple(feeds), own, case.attrs, running=kept)
         loss, wrt = self._loss(node, feeds, sources, cotangent)
@@ -102,6 +110,8 @@ class Use:
             store,
         )
         wanted = [lowered.value(node), *(lowered.gradients[id(w)] for w in wrt if loss)]
+        if "sparse" in OPS[self.op]["flags"]:
+            sources[0] = rows_of(sources[0])
         bound = tuple(_core.Source(s) for s in sources)
         y, *dx = lowered.plan.once(bound, case.rows, wanted, training, seed=7, step=3)
         return y, dx, [store.view(f"p{i}", gradient) for i in range(len(self.parameters))]

@@ -13,7 +13,7 @@
  * multiply-add of a vector, and columns that many rows have are read once.
  *
  * Entries of one row in one column add up. An optimiser to which a zero gradient means nothing
- * (PB_LAZY) is handed the packed weights and gradients; others update the whole matrix, as their
+ * (pb_optim.lazy) is handed the packed weights and gradients; others update the whole matrix, as their
  * state decays everywhere. How outputs are shared between threads changes no sum.
  */
 #include "ops/gather.h"

@@ -174,7 +174,7 @@ int main(int argc, char **argv) {
   SUITE(random), SUITE(sources), SUITE(math), SUITE(gemm), SUITE(ops), SUITE(blas), SUITE(optim),
       SUITE(update);
   SUITE(dispatch), SUITE(seal), SUITE(fuzz), SUITE(train), SUITE(slices), SUITE(diverge);
-  SUITE(interrupt), SUITE(map), SUITE(threads), SUITE(lanes), SUITE(running);
+  SUITE(interrupt), SUITE(map), SUITE(threads), SUITE(lanes), SUITE(running), SUITE(sparse);
   printf("%d passed, %d failed\n", driver.passed, driver.failed);
   return driver.failed > 0 || driver.passed == 0;
 }

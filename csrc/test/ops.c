@@ -136,7 +136,8 @@ static void cases_of(const pb_table *t, const char *op) {
     const op_case *c = &op_cases[i];
     if (strcmp(c->op, op) != 0) continue;
     if (!c->forward) {
-      check_feed(t);
+      if (strcmp(op, "feed") == 0) check_feed(t);
+      else check_sparse_dense(t);
       continue;
     }
     int64_t work = pb_shape_size(&c->in[0]) * (c->nin > 1 ? pb_shape_size(&c->in[1]) : 1);

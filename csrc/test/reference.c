@@ -307,6 +307,7 @@ const op_case op_cases[] = {
     BATCH_NORM(ROW(17), 17, 5, false),
     BATCH_NORM(ROW(5), 5, 3, false),
     LOSS_USES,
-    {.op = "feed"}, /* sources.c goes through its uses */
+    {.op = "feed"},         /* sources.c goes through its uses */
+    {.op = "sparse_dense"}, /* ... and sparse.c */
 };
 const int op_case_count = sizeof op_cases / sizeof *op_cases;

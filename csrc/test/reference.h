@@ -65,7 +65,8 @@ extern const optim_case optim_cases[];
 extern const int optim_case_count;
 const optim_case *optim_case_of(const char *name); /* the first with this name, or NULL */
 
-/* feed's uses are arrays of every type, in sources.c. */
+/* What reads users' arrays is put to use in sources.c and sparse.c. */
 void check_feed(const pb_table *);
+void check_sparse_dense(const pb_table *);
 
 #endif
