@@ -24,7 +24,7 @@ SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
 
 
 def predict(model: Model, x: object) -> np.ndarray:
-    """See `Model.predict`: the way for all arrays; at its end stands the shortcut for the next."""
+    """See `Model.predict`: the way for all rows, at whose end stands the shortcut for the next."""
     array = model._inputs(x)
     model._source(array)
     return _predict(model, array)
