@@ -50,7 +50,7 @@ class Model:
         self._seed = 0
         self._plans: dict[tuple, Lowered] = {}
         self._shortcut: _core.Shortcut | None = None
-        self._sums: dict[tuple[int, bool], Results] = {}
+        self._sums: dict[tuple[int, bool, str], Results] = {}
         self._training = threading.Lock()
         self._trainer = 0  # the thread that holds the lock
         self.stop_training = False
