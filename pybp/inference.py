@@ -165,7 +165,8 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
         weights=results.weights,
     )
     lowered = lower(request, store)
-    dense = [node for node in lowered.order if node.op == "dense"] if deltas else []
+    layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense")]
+    dense = layers if deltas else []
     signals = [lowered.gradients[id(node)] for node in dense]
     values = lowered.plan.once(sources, rows, signals)
     found = {name: store.view(name, vector) for name in store.parameters}
