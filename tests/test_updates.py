@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import pybp as bp
-from pybp import training
+from pybp import lanes, training
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(60, 6)), RNG.normal(size=(60, 3))
@@ -40,9 +40,11 @@ def assert_same_bits(one, other):
     assert one.state()["cursor"] == other.state()["cursor"]
 
 
-@pytest.fixture(params=["fused", "whole gradient"])
+@pytest.fixture(params=["lanes", "fused", "whole gradient"])
 def way(request, monkeypatch):
-    """Updates inside of backward, and after it."""
+    """Updates inside of backward, of tiny nets and of others, and after it."""
+    if request.param != "lanes":
+        monkeypatch.setattr(lanes, "MOST_ROWS", 0)
     if request.param == "whole gradient":
         monkeypatch.setattr(training, "BRIEF_FLOPS", 0)
     return request.param
@@ -70,6 +72,37 @@ def test_a_penalty_adds_its_gradient(name, way):
     for parameter, view in model.parameters.items():
         np.testing.assert_allclose(view, expected[parameter], rtol=1e-12, atol=1e-15)
     assert reported == pytest.approx(net().evaluate(X, Y)["loss"])  # the data's loss alone
+
+
+def test_every_layer_with_parameters_has_penalties_factors_and_can_be_frozen(way):
+    penalty = bp.regularizers.L2(0.3)
+    trained = {"weight_regularizer": penalty, "bias_regularizer": penalty}
+    layers = [
+        bp.Dense(6, **trained),
+        bp.LayerNorm(**trained),
+        bp.PReLU(**trained),
+        bp.Maxout(5, **trained),
+        bp.RMSNorm(weight_regularizer=penalty),
+        bp.Dense(3, learning_rate_factor=0.5, **trained),
+    ]
+    model = bp.Sequential([bp.Input(6), *layers])
+    model.compile(optimizer=bp.optim.SGD(0.1), loss="mse", dtype="float64", seed=3)
+    expected, gradients = values(model), model.gradients(X, Y)
+    for name, w in expected.items():
+        rate = 0.05 if name.startswith("dense1") else 0.1
+        expected[name] = w - rate * (gradients[name] + 0.3 * w)
+    model.train_on_batch(X, Y)
+    for name, view in model.parameters.items():
+        np.testing.assert_allclose(view, expected[name], rtol=1e-11, atol=1e-14)
+    owners = list(dict.fromkeys(name.split(".")[0] for name in expected))
+    assert len(owners) == len(layers)
+    for frozen in owners:
+        model.freeze(frozen)
+        before = values(model)
+        model.train_on_batch(X, Y)
+        for name, view in model.parameters.items():
+            assert np.array_equal(view, before[name]) == name.startswith(f"{frozen}."), name
+        model.unfreeze(frozen)
 
 
 def test_l2_of_plain_descent_is_decay_and_l1_leaves_zeros(way):
@@ -182,6 +215,17 @@ def test_accumulated_batches_are_one_batch_of_all_their_rows(loss, batch, accumu
     for name, view in small.parameters.items():
         np.testing.assert_allclose(view, large.parameters[name], rtol=1e-9, atol=1e-12)
     assert small.progress.step == large.progress.step
+
+
+def test_accumulated_batches_weigh_their_rows_together():
+    weight = np.random.default_rng(7).integers(0, 3, len(X)).astype(float)
+    trained = []
+    for accumulate in (1, 3):
+        model = net(bp.optim.SGD(0.1, accumulate=accumulate))
+        model.fit(X, Y, epochs=3, batch_size=21 // accumulate, sample_weight=weight, verbose=0)
+        trained.append(values(model))
+    for name, view in trained[0].items():
+        np.testing.assert_allclose(view, trained[1][name], rtol=1e-11, atol=1e-13)
 
 
 def test_accumulated_batches_have_masks_of_their_own():
@@ -422,7 +466,8 @@ def test_stopped_in_an_epoch_saved_and_loaded_it_goes_on_to_the_same_bits(name, 
     "name", ["adagrad", "rprop", "lion", "clipped norms", "all", "accumulated"]
 )
 def test_any_number_of_threads_gives_the_same_bits(name, dtype):
-    x, y = RNG.normal(size=(300, 6)), RNG.normal(size=(300, 3))
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(300, 6)), rng.normal(size=(300, 3))
     before = bp.get_num_threads()
     models = []
     try:

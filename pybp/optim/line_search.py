@@ -1,5 +1,7 @@
 """A step length for the strong Wolfe conditions: the value has fallen enough and the slope has
-flattened enough. Nocedal and Wright, "Numerical Optimization", 2006, algorithms 3.5 and 3.6."""
+flattened enough. Nocedal and Wright, "Numerical Optimization", 2006, algorithms 3.5 and 3.6; where
+values cannot be told apart, the approximate conditions of Hager and Zhang, SIAM J. Optim. 16, 2005.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 DECREASE = 1e-4  # c1
+ROUNDING = 1e-14  # of a value, relative
 
 
 @dataclass
@@ -58,7 +61,11 @@ def search(
         return trials[-1]
 
     def fallen(t: _Trial[P]) -> bool:
-        return t.value <= start.value + DECREASE * t.length * at_start.slope
+        if t.value <= start.value + DECREASE * t.length * at_start.slope:
+            return True
+        # Near a minimum values differ by rounding alone, and slopes tell more.
+        level = t.value <= start.value + ROUNDING * abs(start.value)
+        return level and t.slope <= (2 * DECREASE - 1) * at_start.slope
 
     def flat(t: _Trial[P]) -> bool:
         return abs(t.slope) <= -curvature * at_start.slope
@@ -94,6 +101,9 @@ def _between(a: _Trial, b: _Trial) -> float:
     middle, margin = (low + high) / 2, 0.1 * (high - low)
     if not np.isfinite(a.value) or not np.isfinite(b.value):
         return low + margin if np.isfinite(a.value) and a.length == low else middle
+    if abs(a.value - b.value) <= ROUNDING * abs(a.value) and a.slope != b.slope:  # slopes alone
+        found = a.length - a.slope * (b.length - a.length) / (b.slope - a.slope)
+        return float(min(max(found, low + margin), high - margin))
     d1 = a.slope + b.slope - 3 * (a.value - b.value) / (a.length - b.length)
     square = d1 * d1 - a.slope * b.slope
     if not square >= 0:
