@@ -174,5 +174,6 @@ def test_activations_and_their_gradients(activation):
     twin.zero_grad()
     ((out - torch.from_numpy(y)) ** 2).sum().backward()
     found = model.gradients(x, y).values()
+    rtol = 1e-7 if activation == "hard_sigmoid" else 1e-11  # PyTorch's 1/6 is a float32
     for gradient, own in zip(found, twin.parameters(), strict=True):
-        np.testing.assert_allclose(gradient, own.grad.numpy(), rtol=1e-11, atol=1e-10)
+        np.testing.assert_allclose(gradient, own.grad.numpy(), rtol=rtol, atol=1e-10)
