@@ -108,6 +108,11 @@ def set_learning_rate(model: Model, value: object) -> None:
     """See `Model.learning_rate`."""
     cursor = model.progress
     assert model._optimizer is not None
+    if model._optimizer.full_batch:
+        raise ValueError(
+            f"{type(model._optimizer).__name__} finds the length of every step itself and has no "
+            "learning rate to set: compile with another optimiser, such as bp.optim.Adam()"
+        )
     if isinstance(value, Schedule):
         model._optimizer = copy(model._optimizer)  # it may serve other models too
         model._optimizer.learning_rate = value

@@ -177,6 +177,8 @@ def test_what_full_batches_cannot_have_is_said():
         bp.optim.ConjugateGradient("hager-zang")
     with pytest.raises(TypeError):
         bp.optim.LBFGS(accumulate=2)
+    with pytest.raises(ValueError, match="no learning rate to set"):
+        classifier(bp.optim.LBFGS()).learning_rate = 0.1
     with pytest.raises(ValueError, match="has no learning rate"):
         bp.find_learning_rate(classifier(bp.optim.LBFGS()), X, LABELS)
 
