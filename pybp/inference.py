@@ -134,11 +134,11 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     rows = len(arrays[0])
     out = np.empty((rows, *model._output.shape), model.dtype) if late else None
     sums = _map(lowered, arrays, out, len(results.nodes))
-    if not np.isfinite(sums[0]):
+    if not np.isfinite(sums).all():
         _predict(model, arrays[0])  # says which layer overflows, if one does
-        raise DivergenceError(
-            "the loss is not finite: targets and outputs lie too far apart", "loss"
-        )
+        op = results.nodes[int(np.isfinite(sums).argmin())].layer
+        what = "the loss" if op == "loss" else f"metric op {op!r}"
+        raise DivergenceError(f"{what} is not finite: targets and outputs lie too far apart", op)
     found = results.named(sums, rows)
     if out is None:
         return found

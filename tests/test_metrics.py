@@ -255,7 +255,7 @@ def test_every_name_makes_its_metric():
     ("metrics", "error", "word"),
     [
         ("accuracy", TypeError, r"\['accuracy'\]"),
-        (["acuracy"], ValueError, "accuracy"),
+        (["accuracies"], ValueError, "accuracy"),
         ([3], TypeError, "3"),
         ([bp.metrics.AUC], TypeError, "AUC"),
         (["mse", "mse"], ValueError, "two are called 'mse'"),

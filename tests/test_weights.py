@@ -303,3 +303,35 @@ def test_parts_of_a_split_need_weight():
     weight = np.r_[np.ones(15), np.zeros(5)]
     with pytest.raises(ValueError, match="validation_split"):
         model.fit(X20, Y["labels"][:20], sample_weight=weight, validation_split=0.25)
+
+
+# -- together with other ways to train -------------------------------------------------------------
+
+
+def test_accumulated_pieces_share_the_weight_of_their_step():
+    use = USES["mse"]
+    weight = np.random.default_rng(2).exponential(size=ROWS)
+    weight[:4] = 0  # the first piece has none
+    pieces = use.model(optimizer=bp.optim.SGD(0.1, accumulate=3))
+    whole = use.model(optimizer=bp.optim.SGD(0.1))
+    a = pieces.fit(X, use.y, 3, 4, shuffle=False, sample_weight=weight)
+    b = whole.fit(X, use.y, 3, 12, shuffle=False, sample_weight=weight)
+    assert_same(a.history, b.history)
+    assert_same(pieces.parameters, whole.parameters)
+
+
+def test_full_batch_optimisers_see_weights():
+    use = USES["mse"]
+    weighted, repeated = (use.model(optimizer=bp.optim.LBFGS()) for _ in range(2))
+    a = weighted.fit(X, use.y, 8, ROWS, sample_weight=WEIGHTS)
+    b = repeated.fit(X[TWICE], use.y[TWICE], 8, len(TWICE))
+    assert_same(a.history, b.history, 1e-7)
+    assert_same(weighted.parameters, repeated.parameters, 1e-7)
+
+
+def test_a_metric_that_overflows_is_not_silent():
+    model = bp.Sequential([bp.Input(1), bp.Dense(1)])
+    model.compile(loss="mae", metrics=["mse"], dtype="float64")
+    with pytest.raises(bp.errors.DivergenceError, match="squared_error"):
+        model.evaluate([[1.0]], [1e300])
+    assert model.evaluate([[1.0], [1.0]], [1e300, 1.0], [0, 1])["mse"] < 100

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "test/net.h"
+#include "test/use.h"
 
 /* Breaks the plan in way i and says how; NULL past the last way. */
 typedef const char *breakage(const net_plan *, pb_plan *, int i);
@@ -273,6 +274,29 @@ static void refuses_strange_kernels(const pb_table *t) {
   }
 }
 
+/* Weights are read from a source of doubles, one a row. */
+static void weights(const pb_table *t) {
+  const op_case *c = find_case("squared_error", 3, 3);
+  for (int way = 0; way < 5; way++) {
+    use u = use_new(t, c, 4, false);
+    if (way == 0) u.draft.weights = -2;
+    if (way == 1) u.draft.weights = u.draft.nsource;
+    pb_source *s = &u.source[way < 2 ? 0 : u.draft.weights];
+    if (way == 2) s->dtype = PB_F32;
+    if (way == 3) s->rows = 3;
+    if (way == 4) s->cols = 2;
+    model m = model_new(&u.draft);
+    pb_workspace *w = NULL;
+    pb_status status = pb_plan_seal(m.plan);
+    CHECK(status == (way < 2 ? PB_BAD_PLAN : PB_OK), "weights, way %d: sealed %d", way,
+          (int)status);
+    if (status == PB_OK) status = pb_once(m.plan, u.source, 4, true, 0, 0, NULL, &w);
+    CHECK(status == (way < 2 ? PB_BAD_PLAN : PB_BAD_CALL), "weights, way %d: %d", way, (int)status);
+    model_free(&m);
+    use_free(&u);
+  }
+}
+
 static void attributes(const pb_table *t) {
   static const double rates[] = {-0.1, 1, 1.5, NAN, INFINITY};
   net s = broken_net(TRAINING, false);
@@ -329,6 +353,7 @@ const test tests_seal[] = {
     {"refuses writing over the input", NULL, refuses_input_overwritten},
     {"refuses kernels of other reals", NULL, refuses_strange_kernels},
     {"refuses attributes out of range", NULL, attributes},
+    {"refuses weights of other kinds", NULL, weights},
     {"sizes", sizes, NULL},
     {"misuse", NULL, misuse},
     {0},
