@@ -302,8 +302,8 @@ cdef int64_t FLOPS_UNDER_GIL = 20000  # half a microsecond: letting others run w
 
 
 cdef class Source:
-    """A user's rows, read where they lie: an array, 2-D, any strides, aligned, native byte order; or
-    `pybp.sparse.Rows`."""
+    """A user's rows, read where they lie: an array, 2-D, any strides, aligned, native byte order,
+    or `pybp.sparse.Rows`."""
 
     cdef pb_source c
     cdef readonly object array

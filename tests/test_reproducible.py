@@ -2,7 +2,6 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,10 +212,6 @@ def test_saving_changes_nothing_and_gives_the_same_file_each_time(tmp_path):
     assert len({(tmp_path / f"{name}.safetensors").read_bytes() for name in "abc"}) == 1
 
 
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="memory is read from /proc"
-)
-
 # -- concurrency -----------------------------------------------------------------------------------
 
 
@@ -262,74 +257,3 @@ def test_a_forked_child_predicts_and_trains():
         assert os.waitpid(child, 0)[1] == 0
         used.fit(x, y, epochs=2, batch_size=128, verbose=0)
         """)
-
-
-@needs_proc
-def test_memory_stays_flat():
-    """20 000 predictions and 30 fits, after a first round that fills the pools."""
-    grown = python("""
-        import os
-        import pybp as bp
-        from test_reproducible import build, data
-        def resident():
-            with open("/proc/self/statm") as numbers:
-                return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        bp.set_num_threads(2)
-        x, y = data(500, 64, 10)
-        model = build((128, 10), 64)
-        def work(fits, predictions):
-            for _ in range(fits):
-                model.fit(x, y, epochs=2, batch_size=32, verbose=0)
-            for i in range(predictions):
-                model.predict(x[: 1 + i % 40])
-        work(5, 2000)
-        before = resident()
-        work(30, 20_000)
-        print(resident() - before)
-        """)
-    assert int(grown) < 2**20
-
-
-@needs_proc
-def test_batches_of_every_size_share_their_memory():
-    """A step on each of 300 batch sizes, a predictor for each: no hoard of workspaces."""
-    grown = python("""
-        import os
-        from test_reproducible import build, data
-        def resident():
-            with open("/proc/self/statm") as numbers:
-                return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        x, y = data(300, 200, 10)
-        model = build((500, 10), 200)
-        model.train_on_batch(x, y)
-        model.predictor(300)(x)
-        before = resident()
-        for rows in range(1, 300):
-            model.train_on_batch(x[:rows], y[:rows])
-            model.predictor(rows)(x[:rows])
-        print(resident() - before)
-        """)
-    assert int(grown) < 32 * 2**20
-
-
-@needs_proc
-def test_models_are_freed():
-    """Three hundred models of 1.3 MB (with the moments of Adam) come and go."""
-    grown = python("""
-        import os
-        from test_reproducible import build, data
-        def resident():
-            with open("/proc/self/statm") as numbers:
-                return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        x, y = data(8, 100, 10)
-        def work(models):
-            for _ in range(models):
-                model = build((1000, 10), 100)
-                model.fit(x, y, epochs=1, verbose=0)
-                model.predict(x)
-        work(30)
-        before = resident()
-        work(300)
-        print(resident() - before)
-        """)
-    assert int(grown) < 16 * 2**20

@@ -49,7 +49,8 @@ static void rows_of_the_table(const pb_table *t) {
     bool fusable = op->flags & PB_ELEMENTWISE;
     CHECK(fusable == (op->map != NULL), "%s: map", op->name);
     CHECK(!op->chain || (op->map && op->backward_in), "%s: chain", op->name);
-    bool derives = op->params && op->backward_in; /* some are for inference only */
+    bool reads = op->flags & PB_SOURCE, derives = op->params && (reads || op->backward_in);
+    /* Ops with parameters that have no gradients are for inference only. */
     CHECK(derives == (op->backward_param != NULL), "%s: parameters and their gradients", op->name);
   }
   for (int k = 0; t->optims[k]; k++) {
