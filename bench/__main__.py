@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from bench import accuracy, footprint, harness, peers, report
+from bench import threads as python_threads
 from bench.workloads import WORKLOADS
 
 
@@ -139,6 +140,10 @@ def parser():
     p = commands.add_parser("import", help="import time above NumPy, and sizes on disk")
     p.set_defaults(action=footprint.run)
     footprint.arguments(p)
+
+    p = commands.add_parser("threads", help="predictions per second of several Python threads")
+    p.set_defaults(action=python_threads.run)
+    python_threads.arguments(p)
     return top
 
 

@@ -34,7 +34,8 @@ class Model:
     Prediction (`predict`, `evaluate`, `gradients`, `activations`) may run in any number of threads
     at once: they share the parameters and nothing else. Training (`fit`, `train_on_batch`) is
     exclusive: a second one on the same model at the same time raises RuntimeError. Predictions made
-    while the model trains see parameters from the midst of a step.
+    while the model trains see parameters from the midst of a step. `docs/threads.md` has the whole
+    contract, of forks too.
     """
 
     def __init__(self, named: list[tuple[str, Layer, Node]]) -> None:

@@ -1,11 +1,13 @@
 """The benchmark itself: that it measures, that its peers do the same work, that it writes."""
 
+import argparse
 import dataclasses
 import doctest
 import gzip
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -169,3 +171,15 @@ def test_hand_written_numpy_follows_the_gradient(bench, key):
 def test_examples_in_docstrings(bench, name):
     tested = doctest.testmod(bench(name))
     assert tested.attempted and not tested.failed
+
+
+def test_threads_are_counted(bench, capsys):
+    """A line for every case, with rows per second of one thread and of two."""
+    threads = bench("threads")
+    options = argparse.Namespace(threads=[1, 2], seconds=0.02, rounds=1)
+    assert threads.run(options) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 2 * len(threads.CASES)
+    for line in lines:
+        speeds = re.findall(r"[12]: +([\d,]+) on (\d+\.\d+)", line)
+        assert len(speeds) == 2 and all(int(speed.replace(",", "")) > 0 for speed, _ in speeds)
