@@ -420,7 +420,8 @@ class Model:
         return dict(self._require("buffers").buffers)
 
     def summary(self) -> str:
-        """Print, and return, a table of the layers: output shape, parameters, FLOPs per row."""
+        """Print, and return, a table of the layers: role (input, hidden, output), kind, output
+        shape, parameters, FLOPs per row."""
         text = summary.table(self._named)
         print(text)
         return text

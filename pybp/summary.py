@@ -8,12 +8,15 @@ from pybp.graph import Node, topological
 from pybp.layers import Layer
 from pybp.layers.activation import name_of
 
-TITLES = ("layer", "kind", "output", "parameters", "FLOPs/row")
+TITLES = ("layer", "role", "kind", "output", "parameters", "FLOPs/row")
+WORDS = 4  # columns of words, before those of numbers
 
 
 def table(named: list[tuple[str, Layer, Node]]) -> str:
-    """Layers by name with their output's shape, parameters, and FLOPs of one row's forward pass."""
+    """Layers by name with their role, their output's shape, parameters, and FLOPs of one row's
+    forward pass."""
     nodes = topological([named[-1][2]])
+    role = _roles([name for name, _, _ in named], {n.layer for n in nodes if n.op == "dense"})
     rows: list[tuple[str, ...]] = [TITLES]
     parameters = flops = 0
     for name, layer, node in named:
@@ -24,11 +27,22 @@ def table(named: list[tuple[str, Layer, Node]]) -> str:
         activation = name_of(getattr(layer, "activation", None))
         kind = f"{type(layer).__name__} {activation}".rstrip()
         shape = f"(N, {', '.join(map(str, node.shape))})"
-        rows.append((name, kind, shape, f"{count:,}", f"{work:,}"))
-    rows.append(("total", "", "", f"{parameters:,}", f"{flops:,}"))
+        rows.append((name, role[name], kind, shape, f"{count:,}", f"{work:,}"))
+    rows.append(("total", "", "", "", f"{parameters:,}", f"{flops:,}"))
     lines = _aligned(rows)
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def _roles(names: list[str], with_units: set[str]) -> dict[str, str]:
+    """Output layer: the last one with units, and what follows it. Input layer: what comes before
+    the first with units. All others are hidden."""
+    units = [i for i, name in enumerate(names) if name in with_units] or [len(names)]
+    first, last = units[0], units[-1]
+    return {
+        name: "output" if i >= last else "input" if i < first else "hidden"
+        for i, name in enumerate(names)
+    }
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -36,7 +50,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(TITLES))]
     return [
         "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
+            cell.ljust(width) if i < WORDS else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
