@@ -3,6 +3,9 @@
 Every library starts from its own initialisation where it has one. Only training is on the
 clock; the weights are judged by the same float64 NumPy pass for all. Peers take turns epoch
 by epoch, each in its own process.
+
+`--marks` asks how soon: for each of three accuracies, the recipe with which pybp was found to get
+there soonest, the same for all peers.
 """
 
 import json
@@ -18,9 +21,30 @@ from bench.workloads import Workload
 MARKS = (0.97, 0.98, 0.985)  # "seconds to"
 
 
+def recipe(hidden, batch, learning_rate, epochs, dropout=0.0):
+    """Return the workload of a short training, whose rate falls along a line to zero."""
+    return Workload(
+        "accuracy", (784, *hidden, 10), "relu", batch, 60000, "adam", learning_rate,
+        decay=epochs, dropout=dropout,
+    )  # fmt: skip
+
+
+# Wide enough, and trained for long enough, that every seed passes the mark; no more.
+RECIPES = {
+    0.97: recipe((128,), 32, 6e-3, epochs=1),
+    0.98: recipe((256,), 64, 5e-3, epochs=3),
+    0.985: recipe((512,), 64, 3e-3, epochs=8, dropout=0.3),
+}
+
+
 def arguments(parser):
     """Declare the options."""
     parser.add_argument("--peers", default="pybp,sklearn,torch_fused", help="comma-separated")
+    parser.add_argument(
+        "--marks", action="store_true",
+        help="seconds to 97, 98 and 98.5 %%, each with a recipe of its own; of the options below "
+        "it takes seeds, threads and json",
+    )  # fmt: skip
     parser.add_argument("--hidden", default="128", help="units, as in 300,100")
     parser.add_argument("--activation", default="relu", choices=("relu", "tanh", "sigmoid"))
     parser.add_argument("--optimizer", default="adam", choices=("adam", "sgd"))
@@ -41,7 +65,7 @@ def reach(curve, mark):
     return next((seconds for seconds, accuracy in curve if accuracy >= mark), None)
 
 
-def curves(workload, options, folder, seed):
+def curves(workload, epochs, options, folder, seed):
     """Train every peer from one seed; return {peer: [(seconds so far, accuracy), ...]}."""
     found = {}
     options.min_round = 0.0
@@ -50,24 +74,74 @@ def curves(workload, options, folder, seed):
         for name in options.peers.split(","):
             if crew.open(name, seed=seed, shared_start=False):
                 found[name] = []
-        for _ in range(options.epochs):
+        for _ in range(epochs):
             for name, answer in crew.turn(list(crew.workers), "epoch"):
                 spent = found[name][-1][0] if found[name] else 0.0
                 point = (spent + answer["seconds"], answer["accuracy"])
                 found[name].append(point)
                 say(f"  seed {seed} {name:<20} {point[0]:7.2f} s  {point[1]:.2%}")
-    return {name: curve for name, curve in found.items() if len(curve) == options.epochs}
+    return {name: curve for name, curve in found.items() if len(curve) == epochs}
 
 
-def row(name, runs):
-    """Return the Markdown row of one peer from its curves."""
+def trained(workload, epochs, options, folder):
+    """Return {peer: [curve of each seed]}."""
+    runs = {}
+    for seed in range(options.seeds):
+        for name, curve in curves(workload, epochs, options, folder, seed).items():
+            runs.setdefault(name, []).append(curve)
+    return runs
+
+
+def seconds_to(mark, runs):
+    """Return the mean over runs of the seconds to a mark, as text; "-" where one missed it."""
+    reached = [reach(curve, mark) for curve in runs]
+    return "-" if None in reached else f"{mean(reached):.2f} s"
+
+
+def outcome(runs):
+    """Return the test accuracy and the seconds of whole runs, as text."""
     ends = [curve[-1][1] for curve in runs]
     spread = f" ± {stdev(ends):.2%}" if len(ends) > 1 else ""
-    cells = [name, f"{mean(ends):.2%}{spread}", f"{mean(curve[-1][0] for curve in runs):.2f} s"]
-    for mark in MARKS:
-        reached = [reach(curve, mark) for curve in runs]
-        cells.append("-" if None in reached else f"{mean(reached):.2f} s")
-    return "| " + " | ".join(cells) + " |"
+    return [f"{mean(ends):.2%}{spread}", f"{mean(curve[-1][0] for curve in runs):.2f} s"]
+
+
+def table(heads, rows):
+    """Print a Markdown table."""
+    for cells in (heads, ["---"] * len(heads), *rows):
+        print("| " + " | ".join(cells) + " |")
+
+
+def one_network(options, folder):
+    """Train the network that the options describe; print its table and return its curves."""
+    layers = (784, *map(int, options.hidden.split(",")), 10)
+    workload = Workload(
+        "accuracy", layers, options.activation, options.batch, 60000, options.optimizer,
+        options.learning_rate,
+    )  # fmt: skip
+    runs = trained(workload, options.epochs, options, folder)
+    print(f"{workload.title}, {options.epochs} epochs, {options.seeds} seeds, "
+          f"threads {options.threads}\n")  # fmt: skip
+    heads = ["peer", "test accuracy", "training", *(f"to {mark:.1%}" for mark in MARKS)]
+    marks = {name: [seconds_to(mark, found) for mark in MARKS] for name, found in runs.items()}
+    table(heads, [[name, *outcome(found), *marks[name]] for name, found in runs.items()])
+    return {workload.title: runs}
+
+
+def all_marks(options, folder):
+    """Train every recipe for its mark; print the table and return the curves."""
+    found = {
+        mark: trained(workload, workload.decay, options, folder)
+        for mark, workload in RECIPES.items()
+    }
+    print(f"Seconds to a test accuracy, {options.seeds} seeds, threads {options.threads}\n")
+    heads = ["to", "recipe", "peer", "seconds", "test accuracy", "training"]
+    rows = [
+        [f"{mark:.1%}", RECIPES[mark].title, name, seconds_to(mark, curves), *outcome(curves)]
+        for mark, runs in found.items()
+        for name, curves in runs.items()
+    ]
+    table(heads, rows)
+    return {RECIPES[mark].title: runs for mark, runs in found.items()}
 
 
 def run(options):
@@ -80,24 +154,10 @@ def run(options):
     if train is None or test is None:
         say("accuracy needs MNIST: give --data ROOT or set PYBP_DATA to the folder of mnist/")
         return 2
-    layers = (784, *map(int, options.hidden.split(",")), 10)
-    workload = Workload(
-        "accuracy", layers, options.activation, options.batch, len(train[0]),
-        options.optimizer, options.learning_rate,
-    )  # fmt: skip
-    runs = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         store(folder, x=train[0], y=train[1], x_test=test[0], y_test=test[1])
-        for seed in range(options.seeds):
-            for name, curve in curves(workload, options, folder, seed).items():
-                runs.setdefault(name, []).append(curve)
-    print(f"{workload.title}, {options.epochs} epochs, {options.seeds} seeds, "
-          f"threads {options.threads}\n")  # fmt: skip
-    heads = ["peer", "test accuracy", "training", *(f"to {mark:.1%}" for mark in MARKS)]
-    print("| " + " | ".join(heads) + " |\n|" + " --- |" * len(heads))
-    for name, found in runs.items():
-        print(row(name, found))
+        found = (all_marks if options.marks else one_network)(options, folder)
     if options.json:
-        text = json.dumps({"workload": workload.title, "curves": runs}, indent=1)
+        text = json.dumps({"threads": options.threads, "curves": found}, indent=1)
         options.json.write_text(text + "\n", encoding="utf-8")
     return 0

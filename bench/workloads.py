@@ -22,6 +22,8 @@ class Workload:
         epochs: epochs that one timed call of a peer trains.
         data: name of the data set in `bench.data`.
         unit: what a time is counted per: ``epoch``, ``step`` or ``call``.
+        decay: epochs over which the learning rate falls along a line to zero; 0: it is constant.
+        dropout: share of hidden units left out of a step.
     """
 
     key: str
@@ -37,6 +39,8 @@ class Workload:
     data: str = "mnist"
     unit: str = "epoch"
     threads: tuple[int, ...] = (1,)
+    decay: int = 0
+    dropout: float = 0.0
 
     @property
     def trains(self) -> bool:
@@ -47,6 +51,11 @@ class Workload:
     def shuffles(self) -> bool:
         """Whether an epoch visits its rows in a new random order."""
         return self.trains and self.batch < self.rows
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it takes a falling learning rate or dropout, which not every peer has."""
+        return bool(self.decay or self.dropout)
 
     @property
     def flops(self) -> int:
@@ -78,6 +87,10 @@ class Workload:
             words.append(f"batch {self.batch}")
         if self.trains:
             words.append({"sgd": "SGD", "adam": "Adam"}[self.optimizer])
+            if self.decay:
+                words.append(f"rate {self.learning_rate:g} falling over {self.decay} epochs")
+            if self.dropout:
+                words.append(f"dropout {self.dropout:g}")
             words.append(f"{self.rows} rows")
         if self.dtype != "float32":
             words.append(self.dtype)
@@ -105,6 +118,10 @@ _ALL = (
     Workload(
         "T4", (2048, 2048, 2048, 10), "relu", 1024, 8192, "sgd", 0.02,
         data="random", threads=(1, 2),
+    ),
+    Workload(
+        "T5", (784, 2800, 2800, 10), "relu", 128, 128, "adam", 1e-4,
+        epochs=2, unit="step", threads=(1, 2),
     ),
     _infer("T8a", (4, 10, 3), "tanh", 1, "iris"),
     _infer("T8b", (784, 128, 10), "relu", 1, "mnist"),

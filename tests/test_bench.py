@@ -167,6 +167,29 @@ def test_hand_written_numpy_follows_the_gradient(bench, key):
         assert step[at] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5)
 
 
+@pytest.mark.parametrize("peer", ["pybp", "sklearn", "torch_fused"])
+def test_peers_follow_the_recipe_of_a_mark(bench, peer):
+    """The rate falls from its start to zero within the recipe's epochs, and the loss with it."""
+    accuracy, peers, reference = bench("accuracy"), bench("peers"), bench("reference")
+    known = accuracy.RECIPES[0.98]
+    assert known.tuned and known.decay == 3
+    workload = dataclasses.replace(known, layers=(12, 20, 10), rows=640, dropout=0.1)
+    try:
+        kind = peers.load(peer, workload)
+    except peers.UnavailableError as reason:
+        pytest.skip(str(reason))
+    x, y, _ = bench("data").load(dataclasses.replace(workload, data="random"))
+    trainer = kind(workload, x, y, 1, 0)
+    losses = []
+    for _ in range(workload.decay):
+        trainer.train(1)
+        losses.append(reference.loss(workload, trainer.get_weights(), x, y))
+    assert losses[0] > losses[1] > losses[2]
+    end = trainer.get_weights()[0][0].copy()
+    trainer.train(1)
+    assert np.array_equal(trainer.get_weights()[0][0], end)
+
+
 @pytest.mark.parametrize("name", ["accuracy", "peers", "report", "workloads"])
 def test_examples_in_docstrings(bench, name):
     tested = doctest.testmod(bench(name))

@@ -7,9 +7,15 @@ def _model(workload, seed=0):
     *hidden, outputs = workload.layers[1:]
     last = "sigmoid" if workload.loss == "mse" else "softmax"
     layers = [bp.Input(workload.layers[0])]
-    layers += [bp.Dense(units, activation=workload.activation) for units in hidden]
+    for units in hidden:
+        layers.append(bp.Dense(units, activation=workload.activation))
+        if workload.dropout:
+            layers.append(bp.Dropout(workload.dropout))
     model = bp.Sequential([*layers, bp.Dense(outputs, activation=last)])
     rate = workload.learning_rate or 0.1
+    if workload.decay:
+        steps = workload.decay * -(-workload.rows // workload.batch)
+        rate = bp.schedules.Polynomial(rate, steps)
     optimizers = {"adam": bp.optim.Adam, "sgd": bp.optim.SGD}
     model.compile(
         optimizer=optimizers[workload.optimizer or "sgd"](learning_rate=rate),
@@ -30,7 +36,7 @@ class Fit:
     """`model.fit`, quiet."""
 
     version = bp.__version__
-    own_start = True
+    own_start = tunes = True
 
     def __init__(self, workload, x, y, threads, seed):
         bp.set_num_threads(threads)

@@ -1,6 +1,7 @@
 """scikit-learn's MLPClassifier, without penalty, momentum and stopping rule."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
@@ -37,15 +38,20 @@ def _set_weights(model, weights):
 
 
 class Trainer:
-    """`partial_fit` per epoch; `fit(max_iter=...)` with warm start where a call has many."""
+    """`partial_fit` per epoch; `fit(max_iter=...)` with warm start where a call has many.
+
+    It has no dropout, and no schedule for Adam: its optimiser's rate is set anew for each epoch, to
+    what a rate that falls at every step has in the middle of it.
+    """
 
     package = "scikit-learn"
-    own_start = True
+    own_start = tunes = True
     note = "one logistic output goes with the log-loss, where the workload says mse"
 
     def __init__(self, workload, x, y, threads, seed):
         self.workload, self.x, self.y = workload, x, y
-        self.model = _classifier(workload, seed)
+        self.trained = 0  # epochs
+        self.model = _classifier(replace(workload, learning_rate=self.rate()), seed)
         self.classes = np.arange(max(2, workload.layers[-1]))  # one logistic unit: two classes
 
     def set_weights(self, weights):
@@ -56,8 +62,19 @@ class Trainer:
     def get_weights(self):
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
 
+    def rate(self):
+        """Learning rate of the present epoch."""
+        rate, decay = self.workload.learning_rate, self.workload.decay
+        return rate * max(0.0, 1 - (self.trained + 0.5) / decay) if decay else rate
+
     def train(self, epochs):
-        if epochs == 1:
+        if self.workload.decay:
+            for _ in range(epochs):
+                if self.trained:
+                    self.model._optimizer.learning_rate_init = self.rate()
+                self.model.partial_fit(self.x, self.y, classes=self.classes)
+                self.trained += 1
+        elif epochs == 1:
             self.model.partial_fit(self.x, self.y, classes=self.classes)
         else:
             self.model.fit(self.x, self.y)

@@ -15,8 +15,11 @@ def _network(workload):
     modules = []
     for i, o in pairwise(workload.layers):
         modules += [nn.Linear(i, o), _ACTIVATIONS[workload.activation]()]
+        if workload.dropout:
+            modules.append(nn.Dropout(workload.dropout))
+    del modules[len(modules) - 1 - bool(workload.dropout) :]  # what follows the outputs
     last = nn.Sigmoid() if workload.loss == "mse" else nn.Identity()
-    return nn.Sequential(*modules[:-1], last).to(getattr(torch, workload.dtype))
+    return nn.Sequential(*modules, last).to(getattr(torch, workload.dtype))
 
 
 def _linears(network):
@@ -34,7 +37,7 @@ class Eager:
     """The training loop as it is typically written."""
 
     package = "torch"
-    own_start = True
+    own_start = tunes = True
     fused = False
 
     def __init__(self, workload, x, y, threads, seed):
@@ -49,6 +52,11 @@ class Eager:
         kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
         parameters = self.network.parameters()
         self.optimizer = kind(parameters, lr=workload.learning_rate, fused=self.fused)
+        self.scheduler = None
+        if workload.decay:
+            steps = workload.decay * -(-workload.rows // workload.batch)
+            falling = torch.optim.lr_scheduler.LinearLR
+            self.scheduler = falling(self.optimizer, 1.0, 0.0, total_iters=steps)
 
     def set_weights(self, weights):
         _set_weights(self.network, weights)
@@ -75,6 +83,8 @@ class Eager:
         loss = self.criterion(self.network(x), y)
         loss.backward()
         self.optimizer.step()
+        if self.scheduler:
+            self.scheduler.step()
 
 
 class Fused(Eager):
@@ -85,6 +95,8 @@ class Fused(Eager):
 
 class CompiledStep(Eager):
     """Gather, forward, loss, gradient and update as one compiled graph."""
+
+    tunes = False
 
     def __init__(self, workload, x, y, threads, seed):
         super().__init__(workload, x, y, threads, seed)
