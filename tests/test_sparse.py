@@ -196,6 +196,31 @@ def test_any_number_of_threads_gives_the_same_bits(dtype, optimizer):
     assert found[0] == found[1] == found[2] == found[3]
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"sample_weight": np.arange(23) % 3},
+        {"class_weight": {0: 2.0, 1: 1.0, 2: 0.0, 3: 0.5}},
+    ],
+)
+def test_weights_of_rows_and_classes(how):
+    losses = [
+        network().fit(form, labels(), epochs=3, batch_size=5, verbose=0, **how).history["loss"]
+        for form in (counts(), sp.csr_array(counts()))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["LBFGS", "ConjugateGradient"])
+def test_full_batches(kind):
+    losses = []
+    for form in (counts(), sp.csr_array(counts())):
+        model = bp.Sequential([bp.Input(COLUMNS, scale=0.125), bp.Dense(CLASSES)])
+        model.compile(getattr(bp.optim, kind)(), "cross_entropy", dtype="float64", seed=2)
+        losses.append(model.fit(form, labels(), epochs=5, batch_size=23, verbose=0).history["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-7)
+
+
 def test_the_scale_of_the_input_counts():
     x, y = counts(), labels()
     found = everything(sp.csr_array(x), y, scale=1 / 16)
