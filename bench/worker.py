@@ -45,7 +45,9 @@ class Session:
         self.min_round, self.repeats = min_round, 1
         kind = peers.load(peer, self.workload)
         if self.workload.tuned and not getattr(kind, "tunes", False):
-            raise peers.UnavailableError("neither a falling learning rate nor dropout here")
+            raise peers.UnavailableError(
+                "no falling learning rate, dropout or label smoothing here"
+            )
         self.x, self.y, *self.test = (
             np.load(path)
             for name in ("x", "y", "x_test", "y_test")

@@ -24,6 +24,7 @@ class Workload:
         unit: what a time is counted per: ``epoch``, ``step`` or ``call``.
         decay: epochs over which the learning rate falls along a line to zero; 0: it is constant.
         dropout: share of hidden units left out of a step.
+        smoothing: share of every target that goes to all classes alike.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Workload:
     threads: tuple[int, ...] = (1,)
     decay: int = 0
     dropout: float = 0.0
+    smoothing: float = 0.0
 
     @property
     def trains(self) -> bool:
@@ -54,8 +56,8 @@ class Workload:
 
     @property
     def tuned(self) -> bool:
-        """Whether it takes a falling learning rate or dropout, which not every peer has."""
-        return bool(self.decay or self.dropout)
+        """Whether it takes more than the plain loop that every peer has."""
+        return bool(self.decay or self.dropout or self.smoothing)
 
     @property
     def flops(self) -> int:
@@ -91,6 +93,8 @@ class Workload:
                 words.append(f"rate {self.learning_rate:g} falling over {self.decay} epochs")
             if self.dropout:
                 words.append(f"dropout {self.dropout:g}")
+            if self.smoothing:
+                words.append(f"labels smoothed by {self.smoothing:g}")
             words.append(f"{self.rows} rows")
         if self.dtype != "float32":
             words.append(self.dtype)

@@ -205,6 +205,18 @@ def test_the_examples_run_and_write_their_pictures(tmp_path, capsys):
 
 
 @needs_examples
+def test_derivatives_written_out_by_hand_are_the_librarys(capsys):
+    """Mazur's network with its biases trained: twelve chain rules, the step, the error after it."""
+    assert example("by_hand").main() < 1e-15
+    text = capsys.readouterr().out
+    assert text.count("dE/d") == 24 and "E = 0.298371108760" in text
+    assert "dE/dv11 = (o1 - t1) o1 (1 - o1) h1\n" in text
+    assert "v11 <- v11 - 0.5 dE/dv11 = 0.358916479718" in text
+    assert "w11 <- w11 - 0.5 dE/dw11 = 0.149780716133" in text
+    assert text.endswith("after the step: E = 0.280471446791\n")
+
+
+@needs_examples
 def test_scaling_is_an_example_without_data(capsys):
     """Wine, whose columns differ a thousandfold: unscaled it is hardly learnt."""
     pytest.importorskip("sklearn")

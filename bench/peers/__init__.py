@@ -6,7 +6,8 @@ A module offers up to two kinds of classes. *Trainers* are made by
 * ``set_weights([(W [I, O], b [O]), ...])`` and ``get_weights()``, the same layout for all;
 * ``train(epochs)``, the timed call;
 * optionally ``loss()``, where the weights do not fit the common layout;
-* optionally ``tunes = True``, where they follow the workload's ``decay`` and ``dropout``.
+* optionally ``tunes = True``, where they follow the workload's ``decay``, ``dropout`` and
+  ``smoothing``.
 
 *Predictors* are made by ``Class(workload, weights, x, threads)`` and have
 

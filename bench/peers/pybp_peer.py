@@ -17,9 +17,12 @@ def _model(workload, seed=0):
         steps = workload.decay * -(-workload.rows // workload.batch)
         rate = bp.schedules.Polynomial(rate, steps)
     optimizers = {"adam": bp.optim.Adam, "sgd": bp.optim.SGD}
+    loss = workload.loss
+    if workload.smoothing:
+        loss = bp.losses.CrossEntropy(label_smoothing=workload.smoothing)
     model.compile(
         optimizer=optimizers[workload.optimizer or "sgd"](learning_rate=rate),
-        loss=workload.loss,
+        loss=loss,
         dtype=workload.dtype,
         seed=seed,
     )

@@ -40,8 +40,8 @@ def _set_weights(model, weights):
 class Trainer:
     """`partial_fit` per epoch; `fit(max_iter=...)` with warm start where a call has many.
 
-    It has no dropout, and no schedule for Adam: its optimiser's rate is set anew for each epoch, to
-    what a rate that falls at every step has in the middle of it.
+    It has neither dropout nor label smoothing, and no schedule for Adam: its optimiser's rate is
+    set anew for each epoch, to what a rate that falls at every step has in the middle of it.
     """
 
     package = "scikit-learn"

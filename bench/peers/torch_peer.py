@@ -46,7 +46,7 @@ class Eager:
         self.workload = workload
         self.x, self.y = torch.from_numpy(x), torch.from_numpy(y)
         self.network = _network(workload)
-        self.criterion = nn.CrossEntropyLoss()
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=workload.smoothing)
         if workload.loss == "mse":
             self.y, self.criterion = self.y[:, None].to(self.x.dtype), nn.MSELoss()
         kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[workload.optimizer]
