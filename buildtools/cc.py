@@ -34,6 +34,14 @@ UNIX_FLAGS = [
     *("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
     *("-fno-wrapv", "-fvisibility=hidden", "-Wall", "-Wextra"),
 ]
+# -O3 nearly doubles a kernel's code and pays in those that training spends its time in; the wheel has
+# six variants of each.
+HOT = {
+    *("dense", "gemm", "feed", "relu", "tanh", "sigmoid", "softmax", "squared_error"),
+    *("softmax_cross_entropy", "sigmoid_cross_entropy", "sgd", "momentum", "adam"),
+    *("lanes_feed", "lanes_dense", "lanes_rows", "lanes_softmax_cross_entropy"),
+}
+SMALL_FLAGS = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic"]
 MSVC_FLAGS = ["/std:c11", "/experimental:c11atomics", "/O2", "/fp:contract", "/W3"]
 CLANG_CL_FLAGS = ["/std:c11", "/O2", *(f"/clang:{flag}" for flag in UNIX_FLAGS[2:5])]
 
@@ -91,11 +99,16 @@ def units(kind: str, blas_macros: list[tuple[str, str | None]]) -> list[Unit]:
         machine_macros.append(("PB_HAVE_X86_VARIANTS", None))
 
     kernels = (*sources("ops"), *sources("optim"))
+    hot = tuple(path for path in kernels if path.stem in HOT)
+    other = tuple(path for path in kernels if path.stem not in HOT)
+    small = SMALL_FLAGS if kind == "unix" and "-g0" in flags else []  # neither debug nor sanitizer
     result = [Unit("core", sources("core"), tuple(machine_macros), flags)]
     for precision, bits in PRECISIONS.items():
         for isa, isa_flags in isas.items():
             macros = (("PB_REAL_BITS", bits), ("PB_ISA", isa))
-            result.append(Unit(f"{precision}-{isa}", kernels, macros, (*flags, *isa_flags)))
+            name, every = f"{precision}-{isa}", (*flags, *isa_flags)
+            result.append(Unit(name, hot, macros, every))
+            result.append(Unit(f"{name}-small", other, macros, (*every, *small)))
     return result
 
 
