@@ -34,8 +34,8 @@ UNIX_FLAGS = [
     *("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
     *("-fno-wrapv", "-fvisibility=hidden", "-Wall", "-Wextra"),
 ]
-# -O3 nearly doubles a kernel's code and pays in those that training spends its time in; the wheel has
-# six variants of each.
+# -O3 nearly doubles a kernel's code and pays in those that training spends its time in; the wheel
+# has six variants of each.
 HOT = {
     *("dense", "gemm", "feed", "relu", "tanh", "sigmoid", "softmax", "squared_error"),
     *("softmax_cross_entropy", "sigmoid_cross_entropy", "sgd", "momentum", "adam"),
