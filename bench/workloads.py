@@ -90,7 +90,8 @@ class Workload:
         if self.trains:
             words.append({"sgd": "SGD", "adam": "Adam"}[self.optimizer])
             if self.decay:
-                words.append(f"rate {self.learning_rate:g} falling over {self.decay} epochs")
+                epochs = f"{self.decay} epoch{'s' * (self.decay > 1)}"
+                words.append(f"rate {self.learning_rate:g} falling over {epochs}")
             if self.dropout:
                 words.append(f"dropout {self.dropout:g}")
             if self.smoothing:

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,37 @@ def test_peers_follow_the_recipe_of_a_mark(bench, peer):
     end = trainer.get_weights()[0][0].copy()
     trainer.train(1)
     assert np.array_equal(trainer.get_weights()[0][0], end)
+
+
+def test_who_misses_a_mark_trains_again_for_longer(bench, monkeypatch):
+    """The reported trial is the first one in which every seed passes, or the longest."""
+    accuracy = bench("accuracy")
+    needed = {"quick": 2, "slow": 7, "never": 100}
+    trials = []
+
+    def trained(workload, epochs, names, options, folder):
+        trials.append((epochs, list(names)))
+        return {
+            name: [[(1.0, 0.5), (float(epochs), 0.99 if epochs >= needed[name] else 0.9)]]
+            for name in names
+        }
+
+    monkeypatch.setattr(accuracy, "trained", trained)
+    options = types.SimpleNamespace(peers="quick,slow,never")
+    found = accuracy.until(0.98, options, None)
+    assert trials == [
+        (2, ["quick", "slow", "never"]),
+        (4, ["slow", "never"]),
+        (8, ["slow", "never"]),
+        (16, ["never"]),
+    ]
+    assert {name: epochs for name, (epochs, _) in found.items()} == {
+        "quick": 2,
+        "slow": 8,
+        "never": 16,
+    }
+    assert accuracy.seconds_to(0.98, found["slow"][1]) == "8.00 s"
+    assert accuracy.seconds_to(0.98, found["never"][1]) == "-"
 
 
 @pytest.mark.parametrize("name", ["accuracy", "peers", "report", "workloads"])

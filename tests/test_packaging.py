@@ -147,3 +147,13 @@ def test_ci_runs_the_commands_of_the_readme(source, name):
 
 def test_changelog_says_what_is_new(source):
     assert "## [Unreleased]" in (source / "CHANGELOG.md").read_text()
+
+
+def test_the_page_of_numbers_names_tests_that_exist(source):
+    page = (source / "docs" / "numbers.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 30
+    texts = {file: (source / "tests" / file).read_text() for file, _ in named}
+    known = {file: re.findall(r"^(?:def|class) (\w+)", text, re.M) for file, text in texts.items()}
+    assert [(file, test) for file, test in named if test and test not in known[file]] == []
+    assert all((source / path).is_file() for path in re.findall(r"`(examples/\w+\.py)`", page))
