@@ -104,6 +104,19 @@ def test_batches_of_16_and_32_are_near_the_best_on_mnist(mnist_train, mnist_test
     assert capsys.readouterr().out.count("\n") == 2 + len(sizes)
 
 
+@needs_examples
+def test_every_activation_but_the_identity_learns_mnist_beyond_softmax_regression(
+    mnist_train, mnist_test, capsys
+):
+    """Two epochs of 784-128-10, Adam: more than 93 % with any bend, less without one."""
+    comparison = example("activations")
+    found = comparison.compare((mnist_train, mnist_test), epochs=2, seeds=1)
+    assert set(found) == set(comparison.NAMES)
+    accuracy = {name: result[0] for name, result in found.items()}
+    assert accuracy.pop("identity") < 0.93 < min(accuracy.values())
+    assert capsys.readouterr().out.count("\n") == 2 + len(found)
+
+
 # -- scaling ---------------------------------------------------------------------------------------
 
 
