@@ -36,7 +36,8 @@ typedef enum {
   PB_BAD_PLAN,
   PB_BAD_CALL,
   PB_DIVERGED,
-  PB_INTERRUPTED
+  PB_INTERRUPTED,
+  PB_NOT_FINITE
 } pb_status;
 
 /* Where a tensor lives. Parameters, gradients and optimiser state are vectors owned by the caller, and
@@ -121,7 +122,8 @@ typedef struct {
   int64_t row_stride, col_stride; /* bytes, may be negative or zero */
   const void *start, *column;     /* of a sparse array: [rows + 1], [entries] */
   int64_t entries;
-  bool wide; /* these two are int64, else int32 */
+  bool wide;    /* these two are int64, else int32 */
+  double limit; /* pb_map refuses dense rows with NaN or values beyond +-limit; 0 takes all */
 } pb_source;
 
 typedef struct pb_plan pb_plan;

@@ -26,6 +26,7 @@ cdef extern from "pybp.h" nogil:
     enum:
         PB_MAX_DIMS, PB_MAX_IN, PB_MAX_ATTR, PB_MAX_SOURCE, PB_MAX_RESULT, PB_MAX_STATE
         PB_OK, PB_NO_MEMORY, PB_BAD_PLAN, PB_BAD_CALL, PB_DIVERGED, PB_INTERRUPTED
+        PB_NOT_FINITE
         PB_PARAM, PB_GRAD, PB_ACT, PB_RUNNING
         PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM
         PB_MEASURE, PB_CLIP, PB_UPDATE, PB_CONSTRAIN, PB_AVERAGE, PB_COMMIT
@@ -57,6 +58,7 @@ cdef extern from "pybp.h" nogil:
         const void *column
         int64_t entries
         bint wide
+        double limit
     ctypedef struct pb_lane:
         pass
     ctypedef struct pb_instr
@@ -308,8 +310,9 @@ cdef class Source:
     cdef pb_source c
     cdef readonly object array
 
-    def __cinit__(self, array):
+    def __cinit__(self, array, double limit=0):
         self.array = array
+        self.c.limit = limit
         self.c.dtype = DTYPE_CODES[array.dtype]
         if isinstance(array, np.ndarray):
             self.bind_array(array)
@@ -553,7 +556,8 @@ cdef class Plan:
         return out
 
     def map(self, tuple sources, int64_t rows, cnp.ndarray out=None, cnp.ndarray sums=None):
-        """Inference over all rows: `out` (rows, ...) gets the output, `sums` the results' sums."""
+        """Inference over all rows: `out` (rows, ...) gets the output, `sums` the results' sums.
+        False when rows of a source with a limit are not within it."""
         cdef pb_source bound[8]
         cdef pb_status status
         cdef void *to = NULL
@@ -572,6 +576,7 @@ cdef class Plan:
         with nogil:
             status = pb_map(self.c, bound, rows, to, totals)
         self.check(status)
+        return status != PB_NOT_FINITE
 
     def train(self, Run run, double seconds):
         """Train until the run's epochs are done or about `seconds` have passed. True when done.

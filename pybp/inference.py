@@ -26,19 +26,23 @@ SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
 def predict(model: Model, x: object) -> np.ndarray:
     """See `Model.predict`: the way for all rows, at whose end stands the shortcut for the next."""
     array = model._inputs(x)
-    model._source(array)
-    return _predict(model, array)
+    if data.kind(array) == "sparse":
+        model._source(array)
+        return _predict(model, array)
+    return _predict(model, array, data.largest(model.dtype, model._input.attrs["scale"]))
 
 
-def _predict(model: Model, array: Any) -> np.ndarray:
-    """Predictions of rows that have been checked."""
+def _predict(model: Model, array: Any, limit: float = 0.0) -> np.ndarray:
+    """Predictions of rows that have been checked, or else are to be within +-limit."""
     out = np.empty((len(array), *model._output.shape), model.dtype)
 
     def request() -> Request:
         return Request(CHUNK, output=data.for_rows(array, [model._output])[0])
 
     lowered = model._plan(("predict", data.kind(array)), request)
-    _map(lowered, (array,), out)
+    if _map(lowered, (array,), out, limit=limit) is None:
+        model._source(array)  # names the value
+        return _predict(model, array)  # it has been mended meanwhile
     if not np.isfinite(out).all():
         finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
         raise _overflow(model, array, int(finite.argmin()))
@@ -60,18 +64,21 @@ def _map(
     arrays: tuple[Any, ...],
     out: np.ndarray | None = None,
     results: int = 0,
-) -> np.ndarray:
+    limit: float = 0.0,
+) -> np.ndarray | None:
     """Run an inference plan over all rows, in slices; the sums of its results, of which there are
-    so many."""
+    so many. None when inputs are not within +-limit (0 takes all)."""
     rows = len(arrays[0])
     flops = sum(node.flops for node in lowered.order) or 1
     step = max(1, int(SLICE_FLOPS / flops / CHUNK)) * CHUNK
     total = np.zeros(results)
     for begin in range(0, rows, step):
         end = min(rows, begin + step)
-        sources = tuple(Source(array[begin:end]) for array in arrays)
+        sources = tuple(Source(array[begin:end], limit) for array in arrays)
         sums = np.zeros_like(total) if results else None
-        lowered.plan.map(sources, end - begin, None if out is None else out[begin:end], sums)
+        part = None if out is None else out[begin:end]
+        if not lowered.plan.map(sources, end - begin, part, sums):
+            return None
         if sums is not None:
             total += sums
     return total
@@ -134,6 +141,7 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     rows = len(arrays[0])
     out = np.empty((rows, *model._output.shape), model.dtype) if late else None
     sums = _map(lowered, arrays, out, len(results.nodes))
+    assert sums is not None  # the rows have been checked
     if not np.isfinite(sums).all():
         _predict(model, arrays[0])  # says which layer overflows, if one does
         op = results.nodes[int(np.isfinite(sums).argmin())].layer

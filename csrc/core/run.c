@@ -398,7 +398,7 @@ typedef struct {
   char *out;
   double *sums;  /* [chunks][nresult]: added up in the order of the chunks, whoever made them */
   bool in_place; /* the first instruction's gather can be left out */
-  atomic_bool failed;
+  atomic_bool failed, refused;
 } mapping;
 
 /* The user's array itself can serve as the input tensor when it already has its layout; but not as
@@ -411,11 +411,24 @@ static bool readable_in_place(const pb_plan *p, const pb_source *source) {
          s->row_stride == size * s->cols && (uintptr_t)s->data % (uintptr_t)size == 0;
 }
 
+/* Are the inputs of these rows numbers? Asked chunk by chunk, on the way into the cache. */
+static bool acceptable(const pb_source *s, int64_t first, int64_t n) {
+  int64_t col;
+  if (s->limit <= 0 || s->start) return true;
+  pb_source part = *s;
+  part.data = (const char *)s->data + first * s->row_stride, part.rows = n;
+  return pb_check_finite(&part, s->limit, &col) < 0;
+}
+
 static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
   const pb_plan *p = m->plan;
   pb_lane lane = {.ptr = w->ptr, .scratch = w->scratch, .parts = 1, .source = m->source, .plan = p};
   lane.first_row = chunk * p->capacity;
   lane.n = m->rows - lane.first_row < p->capacity ? m->rows - lane.first_row : p->capacity;
+  if (!acceptable(&m->source[0], lane.first_row, lane.n)) {
+    atomic_store(&m->refused, true);
+    return;
+  }
   if (m->in_place)
     w->ptr[p->input] = (char *)m->source[p->instr[0].attr[0].i].data +
                        lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;
@@ -475,5 +488,6 @@ pb_status pb_map(pb_plan *p, const pb_source *source, int64_t rows, void *out, d
     for (int64_t c = 0; c < m.chunks; c++) sums[k] += m.sums[c * p->nresult + k];
   }
   if (m.sums != few) pb_free(m.sums);
+  if (atomic_load(&m.refused)) return PB_NOT_FINITE;
   return atomic_load(&m.failed) ? PB_NO_MEMORY : PB_OK;
 }

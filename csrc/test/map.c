@@ -235,12 +235,32 @@ static void crowded(const pb_table *t) {
   dataset_free(&d);
 }
 
+/* Rows are looked at on their way in, where the source has a limit, and only there. */
+static void limits(const pb_table *t) {
+  net s = reader();
+  net_plan p = net_draft(t, &s);
+  model m = net_model(t, &s);
+  enum { ROWS_HERE = 50 };
+  dataset d = dataset_new(&s, ROWS_HERE, 3);
+  void *out = exact_alloc(rows_bytes(m.plan, p.logits, ROWS_HERE));
+  d.source[0].limit = 1e30;
+  CHECK(pb_map(m.plan, d.source, ROWS_HERE, out, NULL) == PB_OK, "good rows are refused");
+  d.x[(ROWS_HERE - 1) * d.source[0].cols] = 1e31;
+  CHECK(pb_map(m.plan, d.source, ROWS_HERE, out, NULL) == PB_NOT_FINITE, "the last row passes");
+  CHECK(pb_map(m.plan, d.source, ROWS_HERE - 1, out, NULL) == PB_OK, "it is not among them");
+  d.source[0].limit = 0;
+  CHECK(pb_map(m.plan, d.source, ROWS_HERE, out, NULL) == PB_OK, "no limit, and yet refused");
+  exact_free(out);
+  dataset_free(&d), model_free(&m);
+}
+
 const test tests_map[] = {
     {"as passes, by any threads", NULL, as_passes},
     {"in place", NULL, in_place},
     {"small batches in turn", NULL, forward_in_turn},
     {"no memory per call", NULL, no_memory_per_call},
     {"input is output", NULL, input_is_output},
+    {"rows beyond the limit are refused", NULL, limits},
     {"many callers at once", NULL, crowded},
     {0},
 };
