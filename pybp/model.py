@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import _core, cursor, data, inference, losses, optim, parameters, summary, training
+from pybp import _core, cursor, data, losses, optim, parameters, summary
 from pybp.checks import whole
 from pybp.described import to_data
 from pybp.errors import NotCompiledError, unknown
 from pybp.graph import Node, no_dead_ends, topological
 from pybp.history import History
 from pybp.layers import Layer
-from pybp.lower import Lowered, Request, lower
 from pybp.results import Results
 from pybp.schedules import Schedule
 from pybp.store import ParameterStore
 
+# The compiler, a fifth of the time of `import pybp`, is imported in use.
 if TYPE_CHECKING:
+    from pybp.lower import Lowered, Request
     from pybp.metrics import Metric
 
 DTYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
@@ -195,6 +196,8 @@ class Model:
         """The plan for a use of the model, lowered at the first one."""
         if key not in self._plans:
             assert self._store is not None
+            from pybp.lower import lower
+
             self._plans[key] = lower(make(), self._store)
         return self._plans[key]
 
@@ -244,6 +247,12 @@ class Model:
 
         return inputs, targets, weights.of_rows(sample_weight, len(array), self.dtype, names[2])
 
+    @property
+    def _inference(self) -> Any:
+        from pybp import inference
+
+        return inference
+
     # -- train ------------------------------------------------------------------------------------
 
     def fit(
@@ -266,9 +275,8 @@ class Model:
         ----------
         x : array (N, ...), or sparse matrix (N, inputs)
             Any real or integer dtype and any strides; bound, not copied. SciPy's CSR matrices are
-            read as they are where a `Dense` layer stands directly behind `Input`, there and in
-            every other method that takes `x`: work grows with the entries, and no row is written
-            out. Other sparse formats are converted with `tocsr()`.
+            read as they are where a `Dense` layer stands directly behind `Input`, in all methods
+            that take `x`: work grows with the entries. Other formats are converted by `tocsr()`.
         y : array
             As the loss takes it: class numbers (N,), one-hot (N, C), or values (N, outputs).
         epochs, batch_size : int
@@ -305,6 +313,8 @@ class Model:
         """
         given = x, y, sample_weight, class_weight
         held_out = validation_data, validation_split
+        from pybp import training
+
         return training.fit(self, given, held_out, epochs, batch_size, shuffle, callbacks, verbose)
 
     def train_on_batch(
@@ -312,6 +322,8 @@ class Model:
     ) -> dict[str, float]:
         """One optimiser step on all rows of `x`; the loss and metrics before it. Weights as for
         `fit`."""
+        from pybp import training
+
         return training.train_on_batch(self, (x, y, sample_weight, class_weight))
 
     @property
@@ -371,7 +383,7 @@ class Model:
         if self._shortcut is not None and (out := self._shortcut(x)) is not None:
             return out
         self._require("predict")
-        return inference.predict(self, x)
+        return self._inference.predict(self, x)
 
     def predictor(self, batch_size: int = 1) -> _core.Predictor:
         """A callable bound to this model: x (batch_size, ...) -> (batch_size, outputs).
@@ -380,12 +392,12 @@ class Model:
         you keep. It reads the model's parameters as they are at each call. Use one per thread.
         """
         self._require("predictor")
-        return inference.predictor(self, whole(batch_size, "batch_size"))
+        return self._inference.predictor(self, whole(batch_size, "batch_size"))
 
     def evaluate(self, x: object, y: object, sample_weight: object = None) -> dict[str, float]:
         """Loss and metrics over a data set: {"loss": ..., "accuracy": ...}, weighed as in `fit`."""
         self._require("evaluate")
-        return inference.evaluate(self, *self._pair(x, y, sample_weight))
+        return self._inference.evaluate(self, *self._pair(x, y, sample_weight))
 
     def gradients(
         self, x: object, y: object, sample_weight: object = None, deltas: bool = False
@@ -397,12 +409,12 @@ class Model:
         layer, z being what goes into its activation.
         """
         self._require("gradients")
-        return inference.gradients(self, self._pair(x, y, sample_weight), deltas)
+        return self._inference.gradients(self, self._pair(x, y, sample_weight), deltas)
 
     def activations(self, x: object) -> dict[str, np.ndarray]:
         """Every layer's output by the layer's name, (N, ...), dropout being the identity."""
         self._require("activations")
-        return inference.activations(self, data.not_empty(self._inputs(x), "x"))
+        return self._inference.activations(self, data.not_empty(self._inputs(x), "x"))
 
     # -- look -------------------------------------------------------------------------------------
 

@@ -116,7 +116,8 @@ def test_what_was_interrupted_goes_on_to_the_bits_of_what_was_not(shuffle, brief
     """Even in the middle of an epoch: the rest of it, then the epochs that are missing. Steps that
     do not count as brief are abandoned rather than ended; running statistics must not notice."""
     latencies(f"""
-        bp.training.BRIEF_FLOPS = {brief}
+        from pybp import training
+        training.BRIEF_FLOPS = {brief}
         def trained():
             m = bp.Sequential([bp.Input(64), bp.Dense(64), bp.BatchNorm(), bp.Activation("relu"),
                                bp.Dropout(0.3), bp.GaussianNoise(0.1), bp.Dense(10)])
