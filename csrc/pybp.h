@@ -20,7 +20,7 @@
 enum {
   PB_MAX_DIMS = 6,
   PB_MAX_IN = 6,      /* inputs of an op, running state and parameters included */
-  PB_MAX_ATTR = 8,    /* attributes of an op */
+  PB_MAX_ATTR = 12,   /* attributes of an op */
   PB_MAX_SOURCE = 8,  /* user arrays bound to a plan: inputs, targets */
   PB_MAX_RESULT = 16, /* losses and metrics of a plan */
   PB_MAX_STATE = 4,   /* state vectors of an optimiser, each as long as the parameters */
@@ -81,9 +81,12 @@ typedef struct {
   int64_t dim[PB_MAX_DIMS];
 } pb_shape;
 
+/* An attribute is a number, or a list of them, which is the caller's and lives as long as the plan:
+   code[0] says how many, code[1] and on are they. */
 typedef union {
   int64_t i;
   double f;
+  const int32_t *code;
 } pb_attr;
 
 /* What an op's shape rule says of one use of it. Sizes are in elements. */
@@ -135,7 +138,8 @@ typedef void pb_kernel(const pb_instr *, const pb_lane *);
 /* An op: one row of the table, made by one file of csrc/ops. */
 typedef struct pb_op {
   const char *name;
-  const char *attrs; /* "rate:float axis:int": names and types, in the order of pb_instr.attr */
+  const char
+      *attrs; /* "rate:float axis:int edges:code": names and types, in pb_instr.attr's order */
   int32_t min_in, max_in; /* inputs, running state and parameters included */
   int32_t params;         /* how many of the trailing inputs are parameters at most */
   int32_t running;        /* how many inputs before those are running state */

@@ -46,6 +46,7 @@ cdef extern from "pybp.h" nogil:
     ctypedef union pb_attr:
         int64_t i
         double f
+        const int32_t *code
     ctypedef struct pb_inferred:
         pb_shape out
         int64_t saved_row, saved_once, scratch, flops
@@ -96,9 +97,9 @@ cdef extern from "pybp.h" nogil:
         int32_t dout
         bint add[6]
         bint fused_update
-        pb_attr attr[8]
+        pb_attr attr[12]
         const pb_op *activation
-        pb_attr activation_attr[8]
+        pb_attr activation_attr[12]
         int32_t affine
         bint affine_last
         int64_t begin, end
@@ -127,7 +128,7 @@ cdef extern from "pybp.h" nogil:
         int32_t bad_instr, bad_param
     ctypedef struct pb_plan:
         const pb_optim *optim
-        pb_attr optim_attr[8]
+        pb_attr optim_attr[12]
         int32_t ngroup
         pb_group *group
         double clip_norm, global_norm
@@ -241,10 +242,15 @@ def optimizers():
     return found
 
 
-cdef int fill_attrs(pb_attr *out, const char *text, dict given) except -1:
+cdef int fill_attrs(pb_attr *out, const char *text, dict given, list lists) except -1:
+    """The attributes in their order; `lists` keeps those that are lists of numbers alive."""
     cdef int k = 0
     for name, kind in signature(text).items():
-        if kind == "int":
+        if kind == "code":
+            numbers = np.array([len(given[name]), *given[name]], np.int32)
+            lists.append(numbers)
+            out[k].code = <const int32_t *> cnp.PyArray_DATA(numbers)
+        elif kind == "int":
             out[k].i = given[name]
         else:
             out[k].f = given[name]
@@ -269,7 +275,8 @@ def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
     row), or None when the inputs, a list of (shape, batched), do not suit it. `out` is the shape of
     an op that has no inputs to infer it from."""
     cdef const pb_op *row = pb_find_op(table(bits), op.encode())
-    cdef pb_attr attr[8]
+    cdef pb_attr attr[12]
+    cdef list lists = []
     cdef pb_shape shapes[6]
     cdef pb_inferred r
     if row == NULL:
@@ -278,7 +285,7 @@ def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
         return None
     memset(&r, 0, sizeof(r))
     memset(attr, 0, sizeof(attr))
-    fill_attrs(attr, row.attrs, attrs)
+    fill_attrs(attr, row.attrs, attrs, lists)
     fill_shape(&r.out, out[0], out[1])
     for i, (dims, batched) in enumerate(inputs):
         fill_shape(&shapes[i], dims, batched)
@@ -409,7 +416,7 @@ cdef class Plan:
     cdef pb_plan *c
     cdef public bint retired  # the model has other parameters now
     cdef readonly object dtype
-    cdef list keep  # the arrays whose memory the plan uses
+    cdef list keep  # the arrays whose memory the plan uses, lists among the attributes included
 
     def __cinit__(self, int bits, int64_t capacity, list tensors, list instrs, int nforward,
                   int64_t act_bytes, param, grad=None, tuple state=(), optimizer=None,
@@ -440,7 +447,7 @@ cdef class Plan:
         if optimizer is not None:
             name, attrs = optimizer
             self.c.optim = pb_find_optim(t, name.encode())
-            fill_attrs(self.c.optim_attr, self.c.optim.attrs, attrs)
+            fill_attrs(self.c.optim_attr, self.c.optim.attrs, attrs, self.keep)
         self.check(pb_plan_reserve(self.c, len(tensors), len(instrs), len(groups or [0])))
         for i, group in enumerate(groups or []):
             (self.c.group[i].rate_factor, self.c.group[i].decay, self.c.group[i].l1,
@@ -485,7 +492,7 @@ cdef class Plan:
         k.op = pb_find_op(t, record["op"].encode())
         if k.op == NULL:
             raise KeyError(record["op"])
-        fill_attrs(k.attr, k.op.attrs, record["attrs"])
+        fill_attrs(k.attr, k.op.attrs, record["attrs"], self.keep)
         inputs = record["in"]
         k.nin = len(inputs)
         if k.nin > PB_MAX_IN:
@@ -500,7 +507,7 @@ cdef class Plan:
         if record["activation"] is not None:
             name, attrs = record["activation"]
             k.activation = pb_find_op(t, name.encode())
-            fill_attrs(k.activation_attr, k.activation.attrs, attrs)
+            fill_attrs(k.activation_attr, k.activation.attrs, attrs, self.keep)
         return 0
 
     cdef int check(self, pb_status status) except -1:

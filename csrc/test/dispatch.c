@@ -31,6 +31,7 @@ static void check_attributes(const char *owner, const char *attrs) {
     char *colon = memchr(word, ':', length);
     bool known = colon && colon > word &&
                  ((word + length - colon == 6 && memcmp(colon, ":float", 6) == 0) ||
+                  (word + length - colon == 5 && memcmp(colon, ":code", 5) == 0) ||
                   (word + length - colon == 4 && memcmp(colon, ":int", 4) == 0));
     CHECK(known, "%s: attribute %.*s", owner, (int)length, word);
     word += length;

