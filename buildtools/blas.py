@@ -107,6 +107,8 @@ def install(source: Path, target: Path) -> Path:
 def _copy_private(library: Path, private: Path) -> None:
     private.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(shutil.copy(library, private.with_name(private.name + ".new")))
+    if strip := shutil.which("strip"):  # its table of local symbols is a fortieth of the wheel
+        subprocess.run([strip, "--strip-unneeded", str(fresh)], check=True)
     subprocess.run([_patchelf(), "--set-soname", PRIVATE_NAME, str(fresh)], check=True)
     fresh.replace(private)
 
