@@ -7,6 +7,7 @@ setuptools' own, so that CC, CFLAGS, ARCHFLAGS and MSVC work as everybody expect
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,13 +35,8 @@ UNIX_FLAGS = [
     *("-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"),
     *("-fno-wrapv", "-fvisibility=hidden", "-Wall", "-Wextra"),
 ]
-# -O3 nearly doubles a kernel's code and pays in those that training spends its time in; the wheel
-# has six variants of each.
-HOT = {
-    *("dense", "gemm", "feed", "relu", "tanh", "sigmoid", "softmax", "squared_error"),
-    *("softmax_cross_entropy", "sigmoid_cross_entropy", "sgd", "momentum", "adam"),
-    *("lanes_feed", "lanes_dense", "lanes_rows", "lanes_softmax_cross_entropy"),
-}
+# -O3 nearly doubles a kernel's code and pays in those that training spends its time in, which the
+# .def files call HOT. The others share their AVX2 kernels with AVX-512.
 SMALL_FLAGS = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic"]
 MSVC_FLAGS = ["/std:c11", "/experimental:c11atomics", "/O2", "/fp:contract", "/W3"]
 CLANG_CL_FLAGS = ["/std:c11", "/O2", *(f"/clang:{flag}" for flag in UNIX_FLAGS[2:5])]
@@ -99,17 +95,25 @@ def units(kind: str, blas_macros: list[tuple[str, str | None]]) -> list[Unit]:
         machine_macros.append(("PB_HAVE_X86_VARIANTS", None))
 
     kernels = (*sources("ops"), *sources("optim"))
-    hot = tuple(path for path in kernels if path.stem in HOT)
-    other = tuple(path for path in kernels if path.stem not in HOT)
+    cold = tuple(path for path in kernels if path.stem in cold_names())
+    hot = tuple(path for path in kernels if path not in cold)
     small = SMALL_FLAGS if kind == "unix" and "-g0" in flags else []  # neither debug nor sanitizer
     result = [Unit("core", sources("core"), tuple(machine_macros), flags)]
     for precision, bits in PRECISIONS.items():
         for isa, isa_flags in isas.items():
-            macros = (("PB_REAL_BITS", bits), ("PB_ISA", isa))
+            macros = [("PB_REAL_BITS", bits), ("PB_ISA", isa)]
+            macros += [("PB_COLD_ISA", "avx2")] if isa == "avx512" else []
             name, every = f"{precision}-{isa}", (*flags, *isa_flags)
-            result.append(Unit(name, hot, macros, every))
-            result.append(Unit(f"{name}-small", other, macros, (*every, *small)))
+            result.append(Unit(name, hot, tuple(macros), every))
+            if isa != "avx512":
+                result.append(Unit(f"{name}-small", cold, tuple(macros), (*every, *small)))
     return result
+
+
+def cold_names() -> set[str]:
+    """The ops and optimisers that are compiled for size."""
+    text = "".join((CSRC / path).read_text() for path in ("ops/ops.def", "optim/optim.def"))
+    return set(re.findall(r"^OP(?:TIM)?\((\w+)\)", text, re.MULTILINE))
 
 
 def sources(folder: str) -> tuple[Path, ...]:

@@ -30,6 +30,11 @@ typedef uint64_t real_bits;
 #define PB_JOIN5(a, b, c, d, e) PB_JOIN5_(a, b, c, d, e)
 /* An external name of this variant: PB_NAME(pb_gemm) is pb_gemm_f32_avx512. */
 #define PB_NAME(name) PB_JOIN5(name, _, PB_PRECISION, _, PB_ISA)
+/* What this variant takes from another one, to save space: see ops.def. */
+#ifndef PB_COLD_ISA
+#define PB_COLD_ISA PB_ISA
+#endif
+#define PB_COLD(name) PB_JOIN5(name, _, PB_PRECISION, _, PB_COLD_ISA)
 /* The table row of an op or an optimiser. */
 #define PB_OP(name) const pb_op PB_NAME(pb_op_##name)
 #define PB_OPTIM(name) const pb_optim PB_NAME(pb_optim_##name)

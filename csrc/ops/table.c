@@ -1,18 +1,25 @@
 /* The table of one variant, from the two lists. */
 #include "ops/vec.h"
 
-#define OP(name) extern PB_OP(name);
+#define HOT(name) extern PB_OP(name);
+#define OP(name) extern const pb_op PB_COLD(pb_op_##name);
 #include "ops/ops.def"
+#undef HOT
 #undef OP
-#define OPTIM(name) extern PB_OPTIM(name);
+#define HOT(name) extern PB_OPTIM(name);
+#define OPTIM(name) extern const pb_optim PB_COLD(pb_optim_##name);
 #include "optim/optim.def"
+#undef HOT
 #undef OPTIM
 
-#define OP(name) &PB_NAME(pb_op_##name),
+#define HOT(name) &PB_NAME(pb_op_##name),
+#define OP(name) &PB_COLD(pb_op_##name),
 static const pb_op *const ops[] = {
 #include "ops/ops.def"
     NULL};
-#define OPTIM(name) &PB_NAME(pb_optim_##name),
+#undef HOT
+#define HOT(name) &PB_NAME(pb_optim_##name),
+#define OPTIM(name) &PB_COLD(pb_optim_##name),
 static const pb_optim *const optims[] = {
 #include "optim/optim.def"
     NULL};

@@ -236,15 +236,13 @@ static void gradients_one_by_one(const pb_table *t) {
   }
 }
 
-#define OP(name) \
-  static void op_##name(const pb_table *t) { cases_of(t, #name); }
-#include "ops/ops.def"
-#undef OP
+static void every_case(const pb_table *t) {
+  for (int k = 0; t->ops[k]; k++) cases_of(t, t->ops[k]->name);
+}
 
-#define OP(name) {#name, NULL, op_##name},
 const test tests_ops[] = {
     {"names differ", NULL, names_differ},
-#include "ops/ops.def"
+    {"every case", NULL, every_case},
     {"NaN stays NaN", NULL, nan_stays_nan},
     {"a label outside the classes gives NaN", NULL, wild_labels_are_nan},
     {"gradients of weight and bias one by one", NULL, gradients_one_by_one},
