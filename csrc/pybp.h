@@ -21,8 +21,8 @@ enum {
   PB_MAX_DIMS = 6,
   PB_MAX_IN = 6,      /* inputs of an op, running state and parameters included */
   PB_MAX_ATTR = 12,   /* attributes of an op */
-  PB_MAX_SOURCE = 8,  /* user arrays bound to a plan: inputs, targets */
-  PB_MAX_RESULT = 16, /* losses and metrics of a plan */
+  PB_MAX_SOURCE = 16, /* user arrays bound to a plan: inputs, targets */
+  PB_MAX_RESULT = 32, /* losses and metrics of a plan */
   PB_MAX_STATE = 4,   /* state vectors of an optimiser, each as long as the parameters */
   PB_MAX_COEF = 8,    /* numbers that an optimiser derives once a step */
   PB_MAX_THREADS = 64,
@@ -306,7 +306,9 @@ struct pb_plan {
   int32_t nbackward;                 /* where those begin that run once a step; set by seal */
   pb_tensor *tensor;
   pb_instr *instr;
-  int32_t nresult, result[PB_MAX_RESULT]; /* per-row tensors to sum; result[0] is the loss */
+  int32_t nresult, result[PB_MAX_RESULT]; /* per-row tensors to sum, losses first */
+  int32_t nloss;                          /* the loss is the sum of so many, times their weights */
+  double loss_weight[PB_MAX_RESULT];
   int64_t act_bytes, scratch_bytes;
   void *param, *grad, *state[PB_MAX_STATE]; /* the caller's vectors */
   int64_t nparam;                           /* elements in each */

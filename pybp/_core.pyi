@@ -10,6 +10,8 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 MAX_RESULTS: int
+MAX_SOURCES: int
+MAX_INPUTS: int
 
 def ops() -> dict[str, dict[str, Any]]: ...
 def lanes() -> int: ...
@@ -63,6 +65,7 @@ class Plan:
         accumulates: bool = ...,
         average: Array | None = ...,
         weights: int = ...,
+        losses: tuple[float, ...] = ...,
     ) -> None: ...
     def once(
         self,

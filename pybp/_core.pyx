@@ -123,7 +123,7 @@ cdef extern from "pybp.h" nogil:
         pb_poll *poll
         int64_t epoch, epoch_origin, row, step
         double last_loss
-        double sums[16]
+        double sums[32]
         double *results
         int32_t bad_instr, bad_param
     ctypedef struct pb_plan:
@@ -137,8 +137,9 @@ cdef extern from "pybp.h" nogil:
         int32_t ntensor, ninstr, nforward
         pb_tensor *tensor
         pb_instr *instr
-        int32_t nresult
-        int32_t result[16]
+        int32_t nresult, nloss
+        int32_t result[32]
+        double loss_weight[32]
         int64_t act_bytes, scratch_bytes
         void *param
         void *grad
@@ -267,7 +268,7 @@ cdef int fill_shape(pb_shape *out, tuple dims, bint batched) except -1:
     return 0
 
 
-MAX_RESULTS = PB_MAX_RESULT
+MAX_RESULTS, MAX_SOURCES, MAX_INPUTS = PB_MAX_RESULT, PB_MAX_SOURCE, PB_MAX_IN
 
 
 def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
@@ -422,7 +423,8 @@ cdef class Plan:
                   int64_t act_bytes, param, grad=None, tuple state=(), optimizer=None,
                   tuple results=(), int output=-1, int source_tensor=-1, int sources=1,
                   cnp.ndarray running=None, list groups=None, tuple bounds=(0.0, 0.0),
-                  bint accumulates=False, average=None, int weights=-1):
+                  bint accumulates=False, average=None, int weights=-1,
+                  tuple losses=(1.0,)):
         cdef const pb_table *t = table(bits)
         self.dtype = np.dtype(np.float32 if bits == 32 else np.float64)
         self.c = pb_plan_new(t, capacity)
@@ -465,6 +467,11 @@ cdef class Plan:
             raise ValueError(f"a plan has at most {PB_MAX_RESULT} results, got {len(results)}")
         for k, tensor in enumerate(results):
             self.c.result[k] = tensor
+        if len(losses) > PB_MAX_RESULT:
+            raise ValueError(f"a plan has at most {PB_MAX_RESULT} losses, got {len(losses)}")
+        self.c.nloss = len(losses)
+        for k, weight in enumerate(losses):
+            self.c.loss_weight[k] = weight
         self.check(pb_plan_seal(self.c))
 
     def __dealloc__(self):
@@ -531,7 +538,7 @@ cdef class Plan:
         return self.c.threads
 
     cdef int bind(self, tuple sources, pb_source *out) except -1:
-        if len(sources) != self.c.nsource:
+        if len(sources) != self.c.nsource or len(sources) > PB_MAX_SOURCE:
             raise RuntimeError(f"the plan reads {self.c.nsource} arrays, got {len(sources)}")
         for i, source in enumerate(sources):
             out[i] = (<Source?>source).c
@@ -541,7 +548,7 @@ cdef class Plan:
              int64_t step=0):
         """Run rows [0, n) through the whole plan once; copies of the given tensors, batched ones
         as (n, ...)."""
-        cdef pb_source bound[8]
+        cdef pb_source bound[PB_MAX_SOURCE]
         cdef pb_workspace *work = NULL
         cdef pb_status status
         self.bind(sources, bound)
@@ -565,7 +572,7 @@ cdef class Plan:
     def map(self, tuple sources, int64_t rows, cnp.ndarray out=None, cnp.ndarray sums=None):
         """Inference over all rows: `out` (rows, ...) gets the output, `sums` the results' sums.
         False when rows of a source with a limit are not within it."""
-        cdef pb_source bound[8]
+        cdef pb_source bound[PB_MAX_SOURCE]
         cdef pb_status status
         cdef void *to = NULL
         cdef double *totals = NULL
@@ -589,7 +596,7 @@ cdef class Plan:
         """Train until the run's epochs are done or about `seconds` have passed. True when done.
         A run that diverged sets run.culprit and raises FloatingPointError."""
         cdef pb_status status
-        cdef pb_source bound[8]
+        cdef pb_source bound[PB_MAX_SOURCE]
         self.bind(run.sources, bound)
         if run.results.shape[1] != self.c.nresult:
             raise ValueError("the results do not fit the plan")

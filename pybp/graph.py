@@ -15,7 +15,7 @@ from pybp import _core
 from pybp.init import Initializer
 
 OPS: dict[str, dict] = _core.ops()
-FUNCTIONS = {"exp", "log", "erf"}  # elementwise, but no activations
+FUNCTIONS = {"exp", "log", "erf", "scale_gradient"}  # elementwise, but no activations
 ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]} - FUNCTIONS
 ACTIVATIONS |= {"softmax", "log_softmax", "prelu"}
 

@@ -172,6 +172,14 @@ static void begin_step(training *t) {
   for (int32_t k = 0; k < t->plan->nresult; k++) t->batch_sums[k] = 0;
 }
 
+/* The loss of the step's batch, per row. */
+static double loss_per_row(const training *t) {
+  double loss = 0;
+  for (int32_t k = 0; k < t->plan->nloss; k++)
+    loss += t->plan->loss_weight[k] * t->batch_sums[k];
+  return loss / t->total;
+}
+
 /* What the optimiser needs for the step, for every group of parameters. */
 static void prepare(training *t) {
   const pb_plan *p = t->plan;
@@ -180,7 +188,7 @@ static void prepare(training *t) {
   bool weighs = p->nresult && t->total > 0;
   t->step = (pb_step){.learning_rate = r->learning_rate[at * r->rate_stride],
                       .t = r->step + 1,
-                      .loss = weighs ? t->batch_sums[0] / t->total : r->last_loss,
+                      .loss = weighs ? loss_per_row(t) : r->last_loss,
                       .last_loss = r->last_loss,
                       .average = r->average ? r->average[at * r->average_stride] : 0};
   for (int32_t g = 0; g < p->ngroup; g++) {
@@ -425,10 +433,11 @@ static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
   pb_lane lane = {.ptr = w->ptr, .scratch = w->scratch, .parts = 1, .source = m->source, .plan = p};
   lane.first_row = chunk * p->capacity;
   lane.n = m->rows - lane.first_row < p->capacity ? m->rows - lane.first_row : p->capacity;
-  if (!acceptable(&m->source[0], lane.first_row, lane.n)) {
-    atomic_store(&m->refused, true);
-    return;
-  }
+  for (int32_t i = 0; i < p->nsource; i++)
+    if (!acceptable(&m->source[i], lane.first_row, lane.n)) {
+      atomic_store(&m->refused, true);
+      return;
+    }
   if (m->in_place)
     w->ptr[p->input] = (char *)m->source[p->instr[0].attr[0].i].data +
                        lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;
