@@ -31,6 +31,7 @@ from pybp.sequential import Sequential
 if TYPE_CHECKING:
     from pybp.finder import find_learning_rate
     from pybp.io import load
+    from pybp.layers.merge import add, average, concat, maximum, minimum, multiply, subtract
     from pybp.layers import (
         AlphaDropout,
         BatchNorm,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 # Imported when first named: what only some users need must not cost the others time.
 _LAZY_MODULES = {"callbacks", "datasets", "metrics", "plots", "regularizers", "testing"}
 _LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
+_MERGES = ("add", "average", "concat", "maximum", "minimum", "multiply", "subtract")
+_LAZY_FUNCTIONS |= dict.fromkeys(_MERGES, "pybp.layers.merge")
 
 __all__ = [
     "Activation",
@@ -84,6 +87,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "testing",
+    "add",
 ]
 
 

@@ -103,8 +103,8 @@ class FullBatchTrainer(_Trainer):
 
     def _look(self, w: np.ndarray, penalty: _Penalty) -> _Evaluated:
         """Value and gradient at w, as the model's precision holds it."""
-        store, loss = self.model._store, self.model._loss
-        assert store is not None and loss is not None and self.lowered.gradient is not None
+        store, goals = self.model._store, self.model._goals
+        assert store is not None and self.lowered.gradient is not None
         store.vector[:] = w
         w = store.vector.astype(np.float64)
         run = self.run(1, np.zeros(1))
@@ -112,7 +112,9 @@ class FullBatchTrainer(_Trainer):
             self.lowered.plan.train(run, math.inf)
         except FloatingPointError:
             return _Evaluated(w, math.inf, np.zeros_like(w), run)
-        value = run.last_loss if loss.mean else float(run.results[0, 0])
+        sums = run.results[0, : len(goals), None]
+        mean = goals[0].loss.mean
+        value = run.last_loss if mean else self.results.total_loss(sums).item()
         gradient = self.lowered.gradient.astype(np.float64)
         return _Evaluated(w, value + penalty.value(w), gradient + penalty.slope(w), run)
 

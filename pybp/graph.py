@@ -6,13 +6,17 @@ op's own shape rule in C, so that a mistake is found at the line that makes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pybp import _core
 from pybp.init import Initializer
+
+if TYPE_CHECKING:
+    from pybp.network import Call
 
 OPS: dict[str, dict] = _core.ops()
 FUNCTIONS = {"exp", "log", "erf", "scale_gradient"}  # elementwise, but no activations
@@ -60,7 +64,8 @@ class Node:
     """An op applied to nodes, running state and parameters.
 
     `shape` is that of one row: a batch of N rows has shape (N, *shape). `layer` is the name of the
-    layer that made the node.
+    layer that made the node, and `call` which layer that is and what it was called on, of a node
+    that is no part of a model yet.
     """
 
     op: str
@@ -74,6 +79,7 @@ class Node:
     flops: int = 0
     saved: int = 0
     saved_once: int = 0
+    call: Call | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         given = [(node.shape, node.batched) for node in self.inputs]
@@ -93,10 +99,10 @@ class Node:
         return OPS[self.op]["flags"]
 
 
-def no_dead_ends(root: Node, trains: Callable[[Node], bool]) -> None:
+def no_dead_ends(roots: Iterable[Node], trains: Callable[[Node], bool]) -> None:
     """Refuse a graph in which something trains before an op without a derivative."""
     needs: set[int] = set()
-    for node in topological([root]):
+    for node in topological(roots):
         fed = any(id(parent) in needs for parent in node.inputs)
         if fed and not OPS[node.op]["differentiable"]:
             raise ValueError(
@@ -106,6 +112,14 @@ def no_dead_ends(root: Node, trains: Callable[[Node], bool]) -> None:
             )
         if fed or trains(node):
             needs.add(id(node))
+
+
+def in_parts(nodes: Sequence[Node], join: Callable[[tuple[Node, ...]], Node]) -> Node:
+    """One node of any number: an op takes a few inputs, so the first ones are joined first."""
+    left = list(nodes)
+    while len(left) > _core.MAX_INPUTS:
+        left = [join(tuple(left[: _core.MAX_INPUTS])), *left[_core.MAX_INPUTS :]]
+    return join(tuple(left))
 
 
 def topological(roots: Iterable[Node]) -> list[Node]:

@@ -7,13 +7,17 @@ its own.
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import data
+from pybp import binding, data
 from pybp._core import Predictor, Shortcut, Source
 from pybp.errors import DivergenceError
+from pybp.goals import all_names
+from pybp.graph import Node, in_parts
 from pybp.lower import Lowered, Request, capacity_for, lower
 
 if TYPE_CHECKING:
@@ -23,39 +27,66 @@ CHUNK = 128  # rows of one pass: its activations stay in cache
 SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
 
 
-def predict(model: Model, x: object) -> np.ndarray:
+def predict(model: Model, x: object) -> Any:
     """See `Model.predict`: the way for all rows, at whose end stands the shortcut for the next."""
-    array = model._inputs(x)
-    if data.kind(array) == "sparse":
-        model._source(array)
-        return _predict(model, array)
-    return _predict(model, array, data.largest(model.dtype, model._input.attrs["scale"]))
+    arrays = binding.inputs(model, x)
+    limits = binding.limits(model)
+    if data.kind(arrays[0]) == "sparse":
+        binding.finite(model, arrays)
+        limits = [0.0]
+    return _split(model, _predict(model, arrays, limits))
 
 
-def _predict(model: Model, array: Any, limit: float = 0.0) -> np.ndarray:
-    """Predictions of rows that have been checked, or else are to be within +-limit."""
-    out = np.empty((len(array), *model._output.shape), model.dtype)
+def _packed(outputs: Sequence[Node]) -> Node:
+    """One node of all outputs: a single one as it is, several as one long row."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return in_parts(outputs, lambda nodes: Node("concat", nodes, attrs={"axis": -1}))
+
+
+def _split(model: Model, out: np.ndarray) -> Any:
+    """What was packed, as the list of the outputs, (N, ...) each; a single one as it is."""
+    if len(model._outputs) == 1:
+        return out
+    ends = np.cumsum([math.prod(node.shape) for node in model._outputs])[:-1]
+    parts = np.split(out, ends, axis=1)
+    return [
+        np.ascontiguousarray(part).reshape(len(out), *node.shape)
+        for part, node in zip(parts, model._outputs, strict=True)
+    ]
+
+
+def _room(model: Model, rows: int) -> np.ndarray:
+    """An array for the packed outputs."""
+    return np.empty((rows, *_packed(model._outputs).shape), model.dtype)
+
+
+def _predict(model: Model, arrays: tuple[Any, ...], limits: Sequence[float]) -> np.ndarray:
+    """Packed predictions of rows that have been checked, or else are to be within +-limits."""
+    out = _room(model, len(arrays[0]))
+    kind = data.kind(arrays[0])
 
     def request() -> Request:
-        return Request(CHUNK, output=data.for_rows(array, [model._output])[0])
+        outputs = data.for_rows(arrays[0], model._outputs)
+        return Request(CHUNK, output=_packed(outputs), sources=len(arrays))
 
-    lowered = model._plan(("predict", data.kind(array)), request)
-    if _map(lowered, (array,), out, limit=limit) is None:
-        model._source(array)  # names the value
-        return _predict(model, array)  # it has been mended meanwhile
+    lowered = model._plan(("predict", kind), request)
+    if _map(lowered, arrays, out, limits=limits) is None:
+        binding.finite(model, arrays)  # names the value
+        return _predict(model, arrays, limits)  # it has been mended meanwhile
     if not np.isfinite(out).all():
         finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
-        raise _overflow(model, array, int(finite.argmin()))
+        raise _overflow(model, arrays, int(finite.argmin()))
     known = model._shortcut is not None and not model._shortcut.retired
-    if not known and data.kind(array) == "dense":
+    simple = len(arrays) == len(model._outputs) == 1
+    if simple and not known and kind == "dense":
         model._shortcut = Shortcut(lowered.plan, model._output.shape, *_reading(model, lowered))
     return out
 
 
 def _reading(model: Model, lowered: Lowered) -> tuple[int, float, int]:
     """Of a row: its values, how large they may be, and the arithmetic that it takes."""
-    feed = model._input
-    limit = data.largest(model.dtype, feed.attrs["scale"])
+    (feed,), (limit,) = model.network.nodes(model.network.inputs), binding.limits(model)
     return math.prod(feed.shape), limit, sum(node.flops for node in lowered.order)
 
 
@@ -64,17 +95,20 @@ def _map(
     arrays: tuple[Any, ...],
     out: np.ndarray | None = None,
     results: int = 0,
-    limit: float = 0.0,
+    limits: Sequence[float] = (),
 ) -> np.ndarray | None:
     """Run an inference plan over all rows, in slices; the sums of its results, of which there are
-    so many. None when inputs are not within +-limit (0 takes all)."""
+    so many. None when inputs are not within +-limits (0 takes all)."""
     rows = len(arrays[0])
     flops = sum(node.flops for node in lowered.order) or 1
     step = max(1, int(SLICE_FLOPS / flops / CHUNK)) * CHUNK
     total = np.zeros(results)
+    limits = limits or [0.0] * len(arrays)
     for begin in range(0, rows, step):
         end = min(rows, begin + step)
-        sources = tuple(Source(array[begin:end], limit) for array in arrays)
+        sources = tuple(
+            Source(array[begin:end], limit) for array, limit in zip(arrays, limits, strict=True)
+        )
         sums = np.zeros_like(total) if results else None
         part = None if out is None else out[begin:end]
         if not lowered.plan.map(sources, end - begin, part, sums):
@@ -84,14 +118,14 @@ def _map(
     return total
 
 
-def _overflow(model: Model, array: Any, row: int) -> DivergenceError:
+def _overflow(model: Model, arrays: tuple[Any, ...], row: int) -> DivergenceError:
     """The error for a row whose prediction is not finite: where did it come from?"""
     for name, view in model.parameters.items():
         if not np.isfinite(view).all():
             return DivergenceError(
                 f"parameter {name} holds non-finite values: load or train the model anew", name
             )
-    outputs = activations(model, array[row : row + 1])
+    outputs = activations(model, tuple(array[row : row + 1] for array in arrays))
     bad = [name for name, value in outputs.items() if not np.isfinite(value).all()]
     name = bad[0] if bad else model._output.layer
     return DivergenceError(
@@ -101,60 +135,102 @@ def _overflow(model: Model, array: Any, row: int) -> DivergenceError:
     )
 
 
-def predictor(model: Model, batch_size: int) -> Predictor:
+def predictor(model: Model, batch_size: int) -> Any:
     """See `Model.predictor`."""
     capacity = capacity_for(batch_size)
-    lowered = model._plan(("predict", capacity), lambda: Request(capacity, output=model._output))
+    if len(model.network.inputs) > 1:
+        return _Bound(model, batch_size)
+    lowered = model._plan(
+        ("predict", capacity), lambda: Request(capacity, output=_packed(model._outputs))
+    )
 
     def slow(bound: Predictor, x: object) -> np.ndarray:
         """What the native way does not take: other types and layouts, and mistakes."""
-        array = model._inputs(x) if data.is_sparse(x) else data.as_array(x, "x")
+        array = binding.inputs(model, x)[0] if data.is_sparse(x) else data.as_array(x, "x")
         if len(array.shape) == 1 and batch_size == 1:
             array = array.reshape(1, -1)
-        if len(array) != batch_size:
-            raise ValueError(
-                f"this predictor takes batches of {batch_size} rows, x has {len(array)}: use "
-                f"model.predict(x) or model.predictor(batch_size={len(array)})"
-            )
-        bound.out[...] = predict(model, x if data.is_sparse(x) else array)
+        _check_batch(array, batch_size)
+        arrays = binding.inputs(model, x if data.is_sparse(x) else array)
+        bound.out[...] = _answer(model, arrays)
         return bound.out
 
     reading = _reading(model, lowered)
-    return Predictor(lowered.plan, batch_size, model._output.shape, *reading, slow)
+    found = Predictor(lowered.plan, batch_size, _room(model, 1).shape[1:], *reading, slow)
+    return found if len(model._outputs) == 1 else lambda x: _split(model, found(x))
+
+
+def _answer(model: Model, arrays: tuple[Any, ...]) -> np.ndarray:
+    """Packed predictions of bound rows."""
+    sparse = data.kind(arrays[0]) == "sparse"
+    if sparse:
+        binding.finite(model, arrays)
+    return _predict(model, arrays, [0.0] if sparse else binding.limits(model))
+
+
+def _check_batch(array: Any, batch_size: int) -> None:
+    if len(array) != batch_size:
+        raise ValueError(
+            f"this predictor takes batches of {batch_size} rows, x has {len(array)}: use "
+            f"model.predict(x) or model.predictor(batch_size={len(array)})"
+        )
+
+
+class _Bound:
+    """A predictor of several inputs."""
+
+    def __init__(self, model: Model, batch_size: int) -> None:
+        self._model, self._batch_size = model, batch_size
+
+    def __call__(self, x: object) -> Any:
+        """The prediction of a list of inputs, (batch_size, ...)."""
+        arrays = binding.inputs(self._model, x)
+        _check_batch(arrays[0], self._batch_size)
+        return _split(self._model, _answer(self._model, arrays))
 
 
 def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     """See `Model.evaluate`."""
     results = model._results(sources)
-    late = [metric for metric in model._metrics if not metric.native(model._output)]
+    late = [
+        (part, metric)
+        for part in results.parts
+        for metric in part.goal.metrics
+        if not metric.native(part.output)
+    ]
     lowered = model._plan(
-        ("evaluate", results.width, results.weighted, results.kind),
+        ("evaluate", results.widths, results.weighted, results.kind),
         lambda: Request(
             CHUNK,
             results=results.nodes,
-            output=results.output if late else None,
+            output=_packed(results.outputs) if late else None,
             sources=results.sources,
             weights=results.weights,
+            losses=results.losses,
         ),
     )
     arrays = tuple(source.array for source in sources)
-    rows = len(arrays[0])
-    out = np.empty((rows, *model._output.shape), model.dtype) if late else None
+    inputs = arrays[: len(model.network.inputs)]
+    out = _room(model, len(arrays[0])) if late else None
     sums = _map(lowered, arrays, out, len(results.nodes))
     assert sums is not None  # the rows have been checked
     if not np.isfinite(sums).all():
-        _predict(model, arrays[0])  # says which layer overflows, if one does
-        op = results.nodes[int(np.isfinite(sums).argmin())].layer
-        what = "the loss" if op == "loss" else f"metric op {op!r}"
+        _predict(model, inputs, [0.0] * len(inputs))  # says which layer overflows, if one does
+        place = int(np.isfinite(sums).argmin())
+        op = results.nodes[place].layer
+        what = f"the {op}" if place < len(results.losses) else f"metric op {op!r}"
         raise DivergenceError(f"{what} is not finite: targets and outputs lie too far apart", op)
-    found = results.named(sums, rows)
+    found = results.named(sums, len(arrays[0]))
     if out is None:
         return found
-    weight = arrays[2][:, 0] if results.weighted else np.ones(rows)
+    weight = arrays[results.weights][:, 0] if results.weighted else np.ones(len(out))
     kept = weight > 0
-    y, out, weight = arrays[1][kept], out[kept], weight[kept]
-    found |= {metric.name: metric.measure(results, y, out, weight) for metric in late}
-    return {name: found[name] for name in ["loss", *(m.name for m in model._metrics)]}
+    outputs = _split(model, out) if len(results.parts) > 1 else [out]
+    for part, metric in late:
+        place = results.parts.index(part)
+        y, predicted = arrays[len(inputs) + place][kept], outputs[place][kept]
+        value = metric.measure(part, y, predicted, weight[kept])
+        found[f"{part.goal.prefix}{metric.name}"] = value
+    return {name: found[name] for name in all_names(model._goals)}
 
 
 def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[str, np.ndarray]:
@@ -167,10 +243,11 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
         rows,
         results=results.nodes,
         backward=True,
-        keep=[results.output] if deltas else [],
+        keep=results.outputs if deltas else [],
         gradient=vector,
         sources=results.sources,
         weights=results.weights,
+        losses=results.losses,
     )
     lowered = lower(request, store)
     layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense")]
@@ -178,15 +255,21 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
     signals = [lowered.gradients[id(node)] for node in dense]
     values = lowered.plan.once(sources, rows, signals)
     found = {name: store.view(name, vector) for name in store.parameters}
-    found |= {f"{node.layer}.delta": value for node, value in zip(dense, values, strict=True)}
+    uses: Counter[str] = Counter()
+    for node, value in zip(dense, values, strict=True):
+        use = uses[node.layer]
+        uses[node.layer] += 1
+        found[f"{node.layer}[{use}].delta" if use else f"{node.layer}.delta"] = value
     return found
 
 
-def activations(model: Model, array: Any) -> dict[str, np.ndarray]:
+def activations(model: Model, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
     """See `Model.activations`."""
-    source = model._source(array)
-    named = model._named if isinstance(array, np.ndarray) else model._named[1:]
-    outputs = data.for_rows(array, [node for _, _, node in named])
-    lowered = lower(Request(len(array), keep=outputs), model._require("activations"))
-    values = lowered.plan.once((source,), len(array), [lowered.value(node) for node in outputs])
-    return {name: value for (name, _, _), value in zip(named, values, strict=True)}
+    sources = binding.finite(model, arrays)
+    dense = data.kind(arrays[0]) == "dense"
+    steps = [s for s in model.network.steps if dense or s.inputs]
+    outputs = data.for_rows(arrays[0], [step.node for step in steps])
+    request = Request(len(arrays[0]), keep=outputs, sources=len(sources))
+    lowered = lower(request, model._require("activations"))
+    values = lowered.plan.once(sources, len(arrays[0]), [lowered.value(node) for node in outputs])
+    return {step.label: value for step, value in zip(steps, values, strict=True)}

@@ -1,6 +1,7 @@
 """Model files: safetensors holding the parameters, the optimiser's state, and a description.
 
-The description is JSON: the layers, how the model was compiled, and the cursor of its training. A
+The description is JSON: the layers, which of them is called on the outputs of which, how the model was
+compiled, and the cursor of its training. A
 checksum over it and over every tensor makes damage an error instead of a wrong answer. Nothing in a
 file is ever executed.
 """
@@ -22,7 +23,7 @@ from pybp.errors import ModelFileError
 if TYPE_CHECKING:
     from pybp.model import Model
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(model: Model, path: str | PathLike) -> None:
@@ -86,11 +87,22 @@ def _describe(model: Model, tensors: dict[str, np.ndarray]) -> str:
     """The one entry of the header: the model as JSON, with the checksum of all there is."""
     data = {
         "format": FORMAT,
-        "layers": [to_data(layer) for layer in model.layers],
+        **_graph(model),
         "metadata": dict(model.metadata),
         **model.state(),
     }
     return json.dumps({"checksum": _checksum(data, tensors), "model": data}, sort_keys=True)
+
+
+def _graph(model: Model) -> dict[str, Any]:
+    """The layers, and unless they are a list the calls: [layer, [call, ...]], each on calls before."""
+    network = model.network
+    described: dict[str, Any] = {"layers": [to_data(layer) for layer in model.layers]}
+    if type(model).__name__ == "Sequential":
+        return described
+    number = {id(layer): i for i, layer in enumerate(model.layers)}
+    described["calls"] = [[number[id(s.layer)], list(s.inputs)] for s in network.steps]
+    return described | {"inputs": list(network.inputs), "outputs": list(network.outputs)}
 
 
 def _checksum(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
@@ -122,10 +134,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _build(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model:
+    from pybp.model import Model
+    from pybp.network import restored
     from pybp.sequential import Sequential
 
     kinds = layers.kinds()
-    model = Sequential([from_data(kinds, data, "layer") for data in description["layers"]])
+    made = [from_data(kinds, data, "layer") for data in description["layers"]]
+    if "calls" in description:
+        model = Model.__new__(Model)
+        ends = description["inputs"], description["outputs"]
+        model._begin(restored(made, description["calls"], *ends))
+    else:
+        model = Sequential(made)
     model.metadata.update(description["metadata"])
     model.restore(description, tensors)
     return model

@@ -16,6 +16,7 @@ from pybp.graph import Node, topological
 MOST_ROWS = 64  # of a batch
 MOST_UNITS = 32  # of a layer: beyond it the products of `dense` are the faster ones
 REPLACED = {"feed": "lanes_feed", "dense": "lanes_dense"}
+SAME = {"add", "multiply", "extreme", "concat"}  # along the first axis, whatever lies behind it
 
 
 def into_lanes(results: Sequence[Node], capacity: int) -> list[Node]:
@@ -61,5 +62,5 @@ def _predictions(results: Sequence[Node]) -> list[Node]:
 
 def _fits(node: Node) -> bool:
     tiny = len(node.shape) == 1 and node.shape[0] <= MOST_UNITS
-    known = node.op in REPLACED or "elementwise" in node.flags
+    known = node.op in REPLACED or node.op in SAME or "elementwise" in node.flags
     return tiny and known and not node.running

@@ -12,6 +12,7 @@ The result is data (`Lowered.describe()` prints it) that C checks again before i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -75,7 +76,8 @@ class Lowered:
 class Request:
     """What a plan is for.
 
-    `results` are the nodes whose rows are summed, the loss first; `output` the node that inference
+    `results` are the nodes whose rows are summed, the losses first, as many as there are weights of
+    them in `losses`; `output` the node that inference
     returns; `keep` keeps every tensor to the end, for looking at them; `wrt` are nodes without
     parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
     optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to
@@ -100,6 +102,7 @@ class Request:
     update: bool = True
     sources: int = 1
     weights: int = -1
+    losses: tuple[float, ...] = (1.0,)
 
 
 @dataclass
@@ -118,6 +121,7 @@ class _Lowering:
     )  # id(node) -> scale and shift of its columns
     written: set[str] = field(default_factory=set)  # parameters whose gradient has a writer
     updated: set[str] = field(default_factory=set)  # ... that went straight to the optimiser
+    several: set[str] = field(default_factory=set)  # parameters that several nodes read
 
     def run(self) -> Lowered:
         r = self.request
@@ -128,6 +132,7 @@ class _Lowering:
         # Random numbers follow the layers that draw them, however the others are computed.
         drawing = [node for node in self.order if "random" in node.flags]
         self.stream = {id(node): i for i, node in enumerate(drawing)}
+        self.several = sharing(self.order)
         self.graph = rewrite(self.order, roots, r.training, r.backward)
         for node in list(self.order):
             self.forward(node)
@@ -156,6 +161,7 @@ class _Lowering:
             r.accumulate,
             r.average,
             r.weights,
+            r.losses,
         )
         return Lowered(
             plan,
@@ -266,12 +272,12 @@ class _Lowering:
             t.last = now
 
     def backward(self) -> None:
-        """Reverse sweep from the loss, the first result."""
-        loss = self.request.results[0]
-        no_dead_ends(loss, lambda node: self.trains(node) or node in self.request.wrt)
+        """Reverse sweep from the losses, the first results."""
+        losses = self.request.results[: len(self.request.losses)]
+        no_dead_ends(losses, lambda node: self.trains(node) or node in self.request.wrt)
         needs = self.needing_gradients()
         for node in reversed(self.order):
-            if node is loss or id(node) in self.gradients:
+            if node in losses or id(node) in self.gradients:
                 self.differentiate(node, needs)
         for node in self.order:  # what does nothing has the gradient of what it stands for
             real = self.graph.real(node)
@@ -351,8 +357,7 @@ class _Lowering:
 
     def shared(self, names: list[str]) -> bool:
         """Whether another node reads one of these parameters too."""
-        users = [p.name for node in self.order for p in node.parameters]
-        return any(users.count(name) > 1 for name in names)
+        return not self.several.isdisjoint(names)
 
     def update_rest(self) -> None:
         """What is left of a step when all gradients are known."""
@@ -379,6 +384,12 @@ class _Lowering:
             if t.arena == "act" and (self.request.keep or t.index in kept):
                 t.last = len(self.instructions)
         return place(self.tensors, self.request.capacity, self.store.bits // 8)
+
+
+def sharing(roots: Sequence[Node]) -> set[str]:
+    """The parameters that several nodes read."""
+    users = [p.name for node in topological(roots) for p in node.parameters]
+    return {name for name, count in Counter(users).items() if count > 1}
 
 
 def capacity_for(rows: int) -> int:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import _core, cursor, data, losses, optim, parameters, summary
+from pybp import _core, binding, cursor, data, optim, parameters, summary
 from pybp.checks import whole
-from pybp.described import to_data
 from pybp.errors import NotCompiledError, unknown
+from pybp.goals import Goal, settled
 from pybp.graph import Node, no_dead_ends, topological
 from pybp.history import History
 from pybp.layers import Layer
@@ -23,14 +23,34 @@ from pybp.store import ParameterStore
 
 # The compiler, a fifth of the time of `import pybp`, is imported in use.
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pybp.losses import Loss
     from pybp.lower import Lowered, Request
-    from pybp.metrics import Metric
+    from pybp.network import Network
 
 DTYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
 class Model:
     """A network: a graph of layers, its parameters, and, once compiled, how it trains.
+
+    Layers are called on inputs and on each other's outputs; the model is all between `inputs` and
+    `outputs`, each one or a list. A layer that is called twice has one set of parameters.
+
+    >>> import numpy as np, pybp as bp
+    >>> x = bp.Input(4)
+    >>> h = bp.Dense(8, activation="tanh")(x)
+    >>> y = bp.Dense(1)(bp.concat([h, x]))
+    >>> model = bp.Model(x, y)
+    >>> model.compile(optimizer=bp.optim.Adam(0.05), loss="mse", seed=0)
+    >>> rows = np.random.default_rng(0).normal(size=(64, 4))
+    >>> history = model.fit(rows, rows.prod(axis=1) + rows[:, 0], epochs=5, verbose=0)
+    >>> model.predict(rows).shape
+    (64, 1)
+
+    Several inputs are passed as a list of arrays, or as a dict by the names of their layers, in all
+    methods that take `x`; so are the targets of several outputs, and `predict` answers with a list.
 
     Prediction (`predict`, `evaluate`, `gradients`, `activations`) may run in any number of threads
     at once: they share the parameters and nothing else. Training (`fit`, `train_on_batch`) is
@@ -39,24 +59,47 @@ class Model:
     contract, of forks too.
     """
 
-    def __init__(self, named: list[tuple[str, Layer, Node]]) -> None:
-        self._named = named
-        self._output = named[-1][2]
-        self._input = named[0][2]
-        self.layers: list[Layer] = [layer for _, layer, _ in named]
+    def __init__(self, inputs: object, outputs: object) -> None:
+        from pybp.network import traced
+
+        self._begin(traced(inputs, outputs))
+
+    def _begin(self, network: Network) -> None:
+        self.network = network
+        self.layers: list[Layer] = network.layers
         self.metadata: dict[str, str] = {}
+        self._outputs = network.nodes(network.outputs)
         self._store: ParameterStore | None = None
         self._optimizer: optim.Optimizer | None = None
-        self._loss: losses.Loss | None = None
-        self._metrics: tuple[Metric, ...] = ()
+        self._goals: tuple[Goal, ...] = ()
         self._seed = 0
         self._plans: dict[tuple, Lowered] = {}
         self._shortcut: _core.Shortcut | None = None
-        self._sums: dict[tuple[int, bool, str], Results] = {}
+        self._sums: dict[tuple, Results] = {}
         self._training = threading.Lock()
         self._trainer = 0  # the thread that holds the lock
         self.stop_training = False
         self.progress = cursor.Cursor()
+
+    def __call__(self, x: object) -> Node | list[Node]:
+        """The model as a layer: its output, or the list of them, for other inputs than its own.
+
+        Its layers become layers of the model that is made of the result, under names settled there,
+        and share nothing with this one. Where this model is compiled, they start from the values
+        that its parameters have when the other is compiled for the first time.
+
+            features = bp.Model(image, code)    # trained
+            model = bp.Model(a, bp.Dense(3)(features(a)))
+            model.freeze(features)
+
+        Raises
+        ------
+        ValueError
+            The number of inputs, a shape or a scale differs.
+        """
+        from pybp.network import apply
+
+        return apply(self, x)
 
     # -- compile ----------------------------------------------------------------------------------
 
@@ -80,10 +123,11 @@ class Model:
     def compile(
         self,
         optimizer: str | optim.Optimizer = "adam",
-        loss: str | losses.Loss = "mse",
-        metrics: Sequence[str | Metric | Callable[..., float]] = (),
+        loss: Any = "mse",
+        metrics: Any = (),
         dtype: str = "float32",
         seed: int = 0,
+        loss_weights: Sequence[float] | Mapping[str, float] | None = None,
     ) -> None:
         """Say how the model trains, and draw its parameters.
 
@@ -99,30 +143,29 @@ class Model:
             (y_true, y_pred)
         dtype : "float32" or "float64"
         seed : of the initial parameters, the order of rows and dropout
+        loss_weights : of several outputs, whose total loss is sum_k weight_k loss_k; ones by default
+
+        A model of several outputs takes one loss for all or a list of them, a list of lists of
+        metrics, and a list of weights; or dicts by the names of the layers that are the outputs. In
+        histories they are "<output>_loss" and "<output>_<metric>", beside the total "loss".
         """
         chosen = optim.get(optimizer)
-        goal = losses.get(loss)
-        goal.scores(self._output)  # does the last layer suit the loss?
-        no_dead_ends(self._output, lambda node: any(p.trainable for p in node.parameters))
-        measures: tuple[Metric, ...] = ()
-        if not isinstance(metrics, tuple | list) or metrics:
-            from pybp.metrics import get_all  # which many models do without
-
-            measures = get_all(metrics)
+        names = self.network.names(self.network.outputs)
+        goals = settled(self._outputs, names, loss, loss_weights, metrics)
+        no_dead_ends(self._outputs, lambda node: any(p.trainable for p in node.parameters))
         name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else str(dtype)
         if name not in DTYPES:
             raise unknown("dtype", dtype, DTYPES)
         seed = whole(seed, "seed", 0, 2**64 - 1)
-        if not any(node.parameters for node in topological([self._output])):
+        if not any(node.parameters for node in topological(self._outputs)):
             raise ValueError("the model has no parameters to train: add a layer such as bp.Dense")
         with self._exclusive("compile"):
-            self._setup(chosen, goal, measures, DTYPES[name], seed)
+            self._setup(chosen, goals, DTYPES[name], seed)
 
     def _setup(
         self,
         optimizer: optim.Optimizer,
-        loss: losses.Loss,
-        measures: tuple[Metric, ...],
+        goals: tuple[Goal, ...],
         dtype: np.dtype,
         seed: int,
     ) -> None:
@@ -134,13 +177,13 @@ class Model:
         self._plans, self._sums = {}, {}
         store.state = tuple(store.new_vector() for _ in range(optimizer.state_vectors()))
         store.average = store.new_vector() if optimizer.average else None
-        self._store, self._optimizer, self._loss = store, optimizer, loss
-        self._metrics, self._seed = measures, seed
+        self._store, self._optimizer, self._goals = store, optimizer, goals
+        self._seed = seed
         self.progress = cursor.Cursor()
 
     def _new_store(self, dtype: np.dtype, seed: int) -> ParameterStore:
         """Room for the parameters, drawn, or with the values that they had in another precision."""
-        nodes = topological([self._output])
+        nodes = topological(self._outputs)
         store = ParameterStore(
             (p for node in nodes for p in node.parameters),
             dtype,
@@ -148,6 +191,7 @@ class Model:
         )
         if self._store is None:
             store.draw(seed)
+            parameters.inherit(self, store)
         else:
             for name in store.parameters:
                 store.view(name)[...] = self._store.view(name)
@@ -190,6 +234,16 @@ class Model:
             self._trainer = 0
             self._training.release()
 
+    @property
+    def _output(self) -> Node:
+        """The first output."""
+        return self._outputs[0]
+
+    @property
+    def _loss(self) -> Loss:
+        """The loss of the first output."""
+        return self._goals[0].loss
+
     # -- plans ------------------------------------------------------------------------------------
 
     def _plan(self, key: tuple, make: Callable[[], Request]) -> Lowered:
@@ -202,27 +256,15 @@ class Model:
         return self._plans[key]
 
     def _results(self, sources: tuple[_core.Source, ...]) -> Results:
-        """The loss and the metrics of such targets, with or without weights."""
-        assert self._loss is not None
-        rows, width, weighted = sources[0].array, sources[1].array.shape[1], len(sources) > 2
-        key = width, weighted, data.kind(rows)
+        """The losses and the metrics of such targets, with or without weights."""
+        inputs = len(self.network.inputs)
+        last = inputs + len(self._goals)
+        widths = tuple(source.array.shape[1] for source in sources[inputs:last])
+        weighted, rows = len(sources) > last, sources[0].array
+        key = widths, weighted, data.kind(rows)
         if key not in self._sums:
-            results = Results(self._loss, self._metrics, self._output, width, weighted)
-            self._sums[key] = results.reading(rows)
+            self._sums[key] = Results(self._goals, inputs, widths, weighted).reading(rows)
         return self._sums[key]
-
-    def _inputs(self, x: object, what: str = "x") -> Any:
-        """The rows of `x`: an array (N, values per row), or `pybp.sparse.Rows`."""
-        if data.is_sparse(x):
-            from pybp import sparse  # few need it
-
-            return sparse.rows(self, x, what)
-        return data.as_rows(x, self._input.shape, what, self._input.layer)
-
-    def _source(self, array: Any, what: str = "x") -> _core.Source:
-        """Inputs bound and checked to be finite, also once they are scaled."""
-        limit = data.largest(self.dtype, self._input.attrs["scale"])
-        return data.finite_source(array, what, limit)
 
     def _pair(
         self,
@@ -232,20 +274,7 @@ class Model:
         names: tuple[str, str, str] = ("x", "y", "sample_weight"),
     ) -> tuple[_core.Source, ...]:
         """Inputs and targets, and weights where they are given: bound, checked, of one length."""
-        assert self._loss is not None
-        array = data.not_empty(self._inputs(x, names[0]), names[0])
-        inputs = self._source(array, names[0])
-        targets = self._loss.targets(y, self._output, self.dtype, names[1])
-        if len(array) != len(targets.array):
-            raise ValueError(
-                f"{names[0]} has {len(array)} rows but {names[1]} has {len(targets.array)}: "
-                "every row needs its target"
-            )
-        if sample_weight is None:
-            return inputs, targets
-        from pybp import weights
-
-        return inputs, targets, weights.of_rows(sample_weight, len(array), self.dtype, names[2])
+        return binding.pair(self, x, y, sample_weight, names)
 
     @property
     def _inference(self) -> Any:
@@ -343,18 +372,19 @@ class Model:
         self._require("learning_rate")
         cursor.set_learning_rate(self, value)
 
-    def freeze(self, *names: str) -> None:
-        """Keep the parameters of layers, by name, as they are: no gradients, no updates, and
-        nothing is computed backward where nothing trains below.
+    def freeze(self, *layers: str | Layer | Model) -> None:
+        """Keep the parameters of layers as they are: no gradients, no updates, and nothing is
+        computed backward where nothing trains below. Layers are given by name, as objects, or as
+        the model that was called as a layer.
 
         The optimiser's state stays for `unfreeze`. Both are saved with the model, and may be called
         between two `fit`s or by a callback at the end of an epoch.
         """
-        parameters.freeze(self, names, trainable=False)
+        parameters.freeze(self, layers, trainable=False)
 
-    def unfreeze(self, *names: str) -> None:
-        """Let the parameters of layers, by name, train again."""
-        parameters.freeze(self, names, trainable=True)
+    def unfreeze(self, *layers: str | Layer | Model) -> None:
+        """Let the parameters of layers train again."""
+        parameters.freeze(self, layers, trainable=True)
 
     def use_averaged_parameters(self, use: bool = True) -> None:
         """Put the parameters' average, of an optimiser with `average=...`, in their place; with
@@ -372,8 +402,9 @@ class Model:
 
     # -- ask --------------------------------------------------------------------------------------
 
-    def predict(self, x: object) -> np.ndarray:
-        """Output of the last layer for each row of `x`, (N, outputs); (0, outputs) for no rows.
+    def predict(self, x: object) -> Any:
+        """Output of the last layer for each row of `x`, (N, outputs); (0, outputs) for no rows. A
+        list of them where the model has several outputs.
 
         Raises
         ------
@@ -414,7 +445,9 @@ class Model:
     def activations(self, x: object) -> dict[str, np.ndarray]:
         """Every layer's output by the layer's name, (N, ...), dropout being the identity."""
         self._require("activations")
-        return self._inference.activations(self, data.not_empty(self._inputs(x), "x"))
+        arrays = binding.inputs(self, x)
+        data.not_empty(arrays[0], "x")
+        return self._inference.activations(self, arrays)
 
     # -- look -------------------------------------------------------------------------------------
 
@@ -434,13 +467,23 @@ class Model:
     def summary(self) -> str:
         """Print, and return, a table of the layers: role (input, hidden, output), kind, output
         shape, parameters, FLOPs per row."""
-        text = summary.table(self._named)
+        text = summary.table(self.network)
         print(text)
         return text
 
+    def plot(self, path: str | PathLike | None = None) -> Figure:
+        """The graph of layers as a picture: names, kinds, output shapes and arrows; saved to `path`,
+        as PNG, SVG or PDF, when one is given. Needs matplotlib (`pip install "pybp[plot]"`)."""
+        from pybp import diagram
+
+        return diagram.draw(self.network, path)
+
     def __repr__(self) -> str:
         inside = ", ".join(repr(layer) for layer in self.layers)
-        return f"{type(self).__name__}([{inside}])"
+        if type(self).__name__ == "Sequential":
+            return f"Sequential([{inside}])"
+        ends = (self.network.names(which) for which in (self.network.inputs, self.network.outputs))
+        return "Model({} -> {}: {})".format(*(", ".join(names) for names in ends), inside)
 
     # -- keep -------------------------------------------------------------------------------------
 
@@ -464,37 +507,12 @@ class Model:
 
     def state(self) -> dict[str, Any]:
         """All the rest that makes up the model, as plain data."""
-        from pybp import metrics
+        from pybp import state
 
-        store = self._require("state")
-        assert self._optimizer is not None and self._loss is not None
-        return {
-            "optimizer": to_data(self._optimizer),
-            "loss": to_data(self._loss),
-            "metrics": metrics.state(self._metrics),
-            "dtype": store.dtype.name,
-            "seed": self._seed,
-            "frozen": parameters.frozen(self),
-            "cursor": self.progress.state(),
-        }
+        return state.state(self)
 
     def restore(self, state: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         """Become what `state` and `tensors` describe; checked before anything changes."""
-        from pybp import metrics
+        from pybp.state import restore
 
-        optimizer = optim.get(state["optimizer"])
-        parameters.check_tensors(self, tensors, state["dtype"], optimizer)
-        at = cursor.Cursor(**state["cursor"])
-        if at.averaged and not optimizer.average:
-            raise ValueError("cursor: the optimizer keeps no average")
-        self.compile(
-            optimizer,
-            state["loss"],
-            metrics.restore(state["metrics"]),
-            state["dtype"],
-            state["seed"],
-        )
-        parameters.set_frozen(self, state["frozen"])
-        self.progress = at
-        for name, view in self.tensors().items():
-            view[...] = tensors[name]
+        restore(self, state, tensors)

@@ -14,12 +14,13 @@ from pybp.graph import Parameter, topological
 if TYPE_CHECKING:
     from pybp.model import Model
     from pybp.optim import Optimizer
+    from pybp.store import ParameterStore
 
 
 def _by_layer(model: Model) -> dict[str, list[Parameter]]:
     """The parameters of every layer that has some."""
     found: dict[str, list[Parameter]] = {}
-    for node in topological([model._output]):
+    for node in topological(model._outputs):
         if node.parameters:
             found.setdefault(node.layer, []).extend(node.parameters)
     return found
@@ -44,17 +45,53 @@ def set_frozen(model: Model, names: Iterable[str]) -> None:
         del model._plans[key]
 
 
-def freeze(model: Model, names: tuple[str, ...], trainable: bool) -> None:
+def inherit(model: Model, store: ParameterStore) -> None:
+    """Values for the layers that were taken from compiled models, out of those."""
+    for step in model.network.steps:
+        found = step.origin
+        while found is not None and found[0]._store is None:
+            of, name = found
+            found = next(other.origin for other in of.network.steps if other.name == name)
+        if found is None:
+            continue
+        of, name = found
+        theirs = {**of.parameters, **of.buffers}
+        ours = {own: store.view(own) for own in store.parameters} | store.buffers
+        for own, view in ours.items():
+            if own.startswith(f"{step.name}."):
+                view[...] = theirs[name + own[len(step.name) :]]
+
+
+def _layer_names(model: Model, given: tuple[object, ...]) -> set[str]:
+    """Of layers with parameters: by name, as objects, or all that were taken from a model."""
+    found: set[str] = set()
+    for one in given:
+        if isinstance(one, str):
+            found.add(one)
+            continue
+        own = {
+            step.name
+            for step in model.network.steps
+            if step.layer is one or (step.origin and step.origin[0] is one)
+        }
+        if not own:
+            raise ValueError(f"the model has no layer {one!r}")
+        found |= own if len(own) == 1 else own & _by_layer(model).keys()
+    return found
+
+
+def freeze(model: Model, given: tuple[object, ...], trainable: bool) -> None:
     """See `Model.freeze`."""
     what = "unfreeze" if trainable else "freeze"
-    if not names:
+    if not given:
         raise TypeError(f"{what} needs the name of a layer, for instance {what}('dense0')")
+    names = _layer_names(model, given)
     with model._exclusive(what, in_callback=True):
         before = set(frozen(model))
-        unknown_names = set(names) - _by_layer(model).keys()
+        unknown_names = names - _by_layer(model).keys()
         if unknown_names:
             raise unknown("layer with parameters", min(unknown_names), _by_layer(model))
-        set_frozen(model, before - set(names) if trainable else before | set(names))
+        set_frozen(model, before - names if trainable else before | names)
 
 
 def check_trainable(model: Model) -> None:
@@ -111,7 +148,7 @@ def check_tensors(
     model: Model, found: dict[str, np.ndarray], dtype: str, optimizer: Optimizer
 ) -> None:
     """Are these the tensors of this model? Asked before any memory is taken for them."""
-    nodes = topological([model._output])
+    nodes = topological(model._outputs)
     suffixes = ["", *(f"@state{k}" for k in range(optimizer.state_vectors()))]
     suffixes += ["@average"] if optimizer.average else []
     wanted = {

@@ -7,13 +7,12 @@ import warnings
 from typing import TYPE_CHECKING
 
 from pybp import data
-from pybp._core import Source
+from pybp.binding import Sources
 from pybp.checks import real
 
 if TYPE_CHECKING:
     from pybp.model import Model
 
-Sources = tuple[Source, ...]  # inputs, targets and perhaps weights
 Given = tuple[object, object, object, object]  # x, y, sample_weight, class_weight
 
 
@@ -33,7 +32,7 @@ def divided(
     sources = model._pair(x, y, sample_weight)
     validation = _validation(model, validation_data)
     if fraction:
-        sources, validation = _split(sources, fraction, validation)
+        sources, validation = _split(sources, fraction, validation, _data(model))
     return weighed(model, sources, class_weight), validation
 
 
@@ -56,13 +55,25 @@ def weighed(model: Model, sources: Sources, class_weight: object) -> Sources:
         return sources
     from pybp import weights
 
-    assert model._loss is not None
-    found = weights.of_classes(class_weight, model._loss, sources, model._output, model.dtype)
-    return (*sources[:2], found)
+    if len(model._goals) > 1:
+        names = ", ".join(model.network.names(model.network.outputs))
+        raise ValueError(
+            f"class_weight needs a model of one output, and this one has several ({names}): weigh "
+            "rows with sample_weight, or outputs with compile(loss_weights=...)"
+        )
+    last = _data(model)
+    given = sources[last - 1], *sources[last:]
+    found = weights.of_classes(class_weight, model._loss, given, model._output, model.dtype)
+    return (*sources[:last], found)
+
+
+def _data(model: Model) -> int:
+    """How many sources are inputs and targets: weights come behind them."""
+    return len(model.network.inputs) + len(model._goals)
 
 
 def _split(
-    sources: Sources, fraction: object, validation: Sources | None
+    sources: Sources, fraction: object, validation: Sources | None, data_sources: int
 ) -> tuple[Sources, Sources]:
     """The rows to train on, and the last ones, to validate with."""
     fraction = real(fraction, "validation_split", 0, 1, open_high=True)
@@ -78,10 +89,10 @@ def _split(
     first = tuple(data.part(source, 0, kept) for source in sources)
     last = tuple(data.part(source, kept, rows) for source in sources)
     for part in (first, last):
-        if len(part) > 2:
+        if len(part) > data_sources:
             from pybp import weights
 
-            weights.check_total(part[2], "sample_weight of a part of validation_split")
+            weights.check_total(part[-1], "sample_weight of a part of validation_split")
     return first, last
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pybp.graph import Node
 from pybp.layers import Input, Layer
 from pybp.model import Model
+from pybp.network import chain
 
 
 class Sequential(Model):
@@ -31,25 +31,9 @@ class Sequential(Model):
             raise ValueError(
                 "a model starts with bp.Input(shape) and has at least one layer behind it"
             )
-        named: list[tuple[str, Layer, Node]] = []
-        taken: set[str] = set()
-        node: Node | None = None
         if len({id(layer) for layer in layers}) < len(layers):
             raise ValueError(
                 "the same layer object stands twice in the list; make a second one, since the "
-                "layers of a Sequential share no weights"
+                "layers of a Sequential share no weights: bp.Model can call one layer twice"
             )
-        for layer in layers:
-            name = layer.name or _free_name(type(layer).__name__.lower(), layers, taken)
-            if name in taken:
-                raise ValueError(f"two layers are named {name!r}: names must differ")
-            taken.add(name)
-            node = layer.build(node, name)
-            named.append((name, layer, node))
-        super().__init__(named)
-
-
-def _free_name(kind: str, layers: Sequence[Layer], taken: set[str]) -> str:
-    """The first of kind0, kind1, ... that no layer has or was given."""
-    given = {layer.name for layer in layers} | taken
-    return next(f"{kind}{i}" for i in range(len(layers) + 1) if f"{kind}{i}" not in given)
+        self._begin(chain(layers))

@@ -71,8 +71,7 @@ class Rows:
 def rows(model: Model, matrix: Any, what: str) -> Rows:
     """The rows of a sparse matrix for a model that begins with a dense layer; formats other than
     CSR are converted."""
-    first = model._input
-    _check_reader(model, what)
+    first = _check_reader(model, what)
     csr = matrix if getattr(matrix, "format", None) == "csr" else matrix.tocsr()
     if len(csr.shape) != 2 or csr.shape[1] != first.shape[0]:
         single = f"; for a single row use {what}.reshape(1, -1)" if len(csr.shape) == 1 else ""
@@ -106,16 +105,21 @@ def _numbers(part: object, what: str) -> np.ndarray:
     return np.require(array, np.int64 if wide else np.int32, ["C", "A"])
 
 
-def _check_reader(model: Model, what: str) -> None:
-    """Sparse rows need a dense layer right behind the input: anything else would fill them up."""
-    first = model._input
+def _check_reader(model: Model, what: str) -> Node:
+    """The input: sparse rows need one alone, with nothing but dense layers right behind it. Anything
+    else would fill them up."""
+    first, *others = model.network.nodes(model.network.inputs)
     remedy = toarray_remedy(what)
+    if others:
+        raise ValueError(
+            f"{what} is a sparse matrix, which only models of one input read; {remedy}"
+        )
     if len(first.shape) != 1:
         raise ValueError(
             f"layer {first.layer!r} takes rows of shape {first.shape}, but {what} is a sparse "
             f"matrix, whose rows are vectors; {remedy}"
         )
-    for node in topological([model._output]):
+    for node in topological(model._outputs):
         if any(parent is first for parent in node.inputs) and node.op != "dense":
             raise ValueError(
                 f"layer {node.layer!r}: {what} is a sparse matrix, which only a Dense layer "
@@ -126,6 +130,7 @@ def _check_reader(model: Model, what: str) -> None:
                 f"layer {node.layer!r} scales every column, which would fill the sparse matrix "
                 f"{what}; {remedy}, or scale with Input(scale=...)"
             )
+    return first
 
 
 def for_rows(roots: Sequence[Node]) -> list[Node]:

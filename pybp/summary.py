@@ -3,54 +3,78 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pybp.graph import Node, topological
-from pybp.layers import Layer
 from pybp.layers.activation import name_of
+from pybp.network import Network
 
 TITLES = ("layer", "role", "kind", "output", "parameters", "FLOPs/row")
 WORDS = 4  # columns of words, before those of numbers
 
 
-def table(named: list[tuple[str, Layer, Node]]) -> str:
+def table(network: Network) -> str:
     """Layers by name with their role, their output's shape, parameters, and FLOPs of one row's
-    forward pass."""
-    nodes = topological([named[-1][2]])
-    role = _roles([name for name, _, _ in named], {n.layer for n in nodes if n.op == "dense"})
-    rows: list[tuple[str, ...]] = [TITLES]
+    forward pass; where they are no plain chain, also with what they are connected to."""
+    nodes = topological(network.nodes(network.outputs))
+    steps = network.steps
+    role = _roles(network, {n.layer for n in nodes if n.op == "dense"})
+    rows: list[tuple[str, ...]] = []
     parameters = flops = 0
-    for name, layer, node in named:
-        own = [n for n in nodes if n.layer == name and n.op != "feed"]
-        count = sum(math.prod(p.shape) for n in own for p in n.parameters)
+    for step in steps:
+        inputs = [steps[i] for i in step.inputs]
+        own = [n for n in _between(step.node, [s.node for s in inputs]) if n.op != "feed"]
+        first = step.label == step.name  # later uses have no parameters of their own
+        count = sum(math.prod(p.shape) for n in own for p in n.parameters) if first else 0
         work = sum(n.flops for n in own)
         parameters, flops = parameters + count, flops + work
-        activation = name_of(getattr(layer, "activation", None))
-        kind = f"{type(layer).__name__} {activation}".rstrip()
-        shape = f"(N, {', '.join(map(str, node.shape))})"
-        rows.append((name, role[name], kind, shape, f"{count:,}", f"{work:,}"))
-    rows.append(("total", "", "", "", f"{parameters:,}", f"{flops:,}"))
-    lines = _aligned(rows)
+        activation = name_of(getattr(step.layer, "activation", None))
+        kind = f"{type(step.layer).__name__} {activation}".rstrip()
+        shape = f"(N, {', '.join(map(str, step.node.shape))})"
+        words = (step.label, role[step.label], kind, shape)
+        behind = () if network.is_chain else (", ".join(s.label for s in inputs),)
+        rows.append((*words, *behind, f"{count:,}", f"{work:,}"))
+    linked = () if network.is_chain else ("connected to",)
+    titles = (*TITLES[:WORDS], *linked, *TITLES[WORDS:])
+    blank = ("",) * (WORDS - 1 + len(linked))
+    total = ("total", *blank, f"{parameters:,}", f"{flops:,}")
+    lines = _aligned([titles, *rows, total], WORDS + len(linked))
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def _roles(names: list[str], with_units: set[str]) -> dict[str, str]:
-    """Output layer: the last one with units, and what follows it. Input layer: what comes before
-    the first with units. All others are hidden."""
-    units = [i for i, name in enumerate(names) if name in with_units] or [len(names)]
-    first, last = units[0], units[-1]
+def _between(node: Node, inputs: Sequence[Node]) -> list[Node]:
+    """The nodes of one step."""
+    before = {id(n) for n in topological(inputs)}
+    return [n for n in topological([node]) if id(n) not in before]
+
+
+def _roles(network: Network, with_units: set[str]) -> dict[str, str]:
+    """Output layer: one with units that has none behind it, and what follows it. Input layer: what
+    has none before it and some behind it. All others are hidden."""
+    steps = network.steps
+    units = [step.name in with_units for step in steps]
+    after, before = list(units), list(units)  # some from here on; some up to here
+    below = [False] * len(steps)  # some behind it
+    for i, step in enumerate(steps):
+        before[i] = units[i] or any(before[j] for j in step.inputs)
+    for i in reversed(range(len(steps))):
+        for j in steps[i].inputs:
+            below[j] = below[j] or after[i]
+            after[j] = after[j] or after[i]
+    ends = {i: not below[i] for i in range(len(steps))}
     return {
-        name: "output" if i >= last else "input" if i < first else "hidden"
-        for i, name in enumerate(names)
+        step.label: "input" if not before[i] and below[i] else "output" if ends[i] else "hidden"
+        for i, step in enumerate(steps)
     }
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+def _aligned(rows: list[tuple[str, ...]], words: int) -> list[str]:
     """Words to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(TITLES))]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.ljust(width) if i < WORDS else cell.rjust(width)
+            cell.ljust(width) if i < words else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

@@ -14,11 +14,12 @@ from pybp import cursor, parameters, rows
 from pybp._core import Run, Source
 from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
+from pybp.goals import all_names
 from pybp.graph import topological
 from pybp.history import History
 from pybp.inference import evaluate
 from pybp.lanes import into_lanes
-from pybp.lower import Lowered, Request, capacity_for
+from pybp.lower import Lowered, Request, capacity_for, sharing
 from pybp.progress import Progress
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class _Trainer:
         model.stop_training = False
         names = self.results.names
         if validation:
-            names = [*names, "val_loss", *(f"val_{metric.name}" for metric in model._metrics)]
+            names = [*names, *(f"val_{name}" for name in all_names(model._goals))]
         progress = Progress(epochs * self.batches, epochs, verbose)
         start = time.perf_counter()
         with watchers.watching(model, history, names) if watchers else nullcontext():
@@ -288,7 +289,8 @@ class _Trainer:
             what = f"parameter {op} went non-finite in the step before"
         else:
             op = self.lowered.order[self.lowered.instructions[index]["node"]].layer
-            what = "the loss is not finite" if op == "loss" else f"layer {op!r} overflowed"
+            of_rows = "per_row" in self.lowered.order[self.lowered.instructions[index]["node"]].flags
+            what = f"the {op} is not finite" if of_rows else f"layer {op!r} overflowed"
         rate = float(cursor.rates(self.model, np.array([run.step]))[0])
         epoch = self.history.epochs
         return DivergenceError(
@@ -338,7 +340,7 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
             backward=True,
             optimizer=optimizer.kernel(),
             state=() if optimizer.full_batch else store.state,
-            gradient=None if fuse else store.new_vector(),
+            gradient=None if fuse and not sharing(results.nodes) else store.new_vector(),
             rules=optimizer.rules(),
             average=store.average,
             fuse_update=fuse,
@@ -346,6 +348,7 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
             update=not optimizer.full_batch,
             sources=results.sources,
             weights=results.weights,
+            losses=results.losses,
         )
 
-    return model._plan(("train", results.width, results.weighted, results.kind, capacity), request)
+    return model._plan(("train", results.widths, results.weighted, results.kind, capacity), request)

@@ -31,11 +31,11 @@ def of_rows(given: object, rows: int, dtype: np.dtype, what: str) -> Source:
 def of_classes(
     given: object, loss: Loss, sources: tuple[Source, ...], output: Node, dtype: np.dtype
 ) -> Source:
-    """The same from class_weight, times the weights that the sources may have."""
-    labels = loss.classes(sources[1].array, output)
+    """The same from class_weight and targets, times weights, where the sources have those too."""
+    labels = loss.classes(sources[0].array, output)
     weight = _of_labels(given, labels, output.shape[-1])
-    if len(sources) > 2:
-        weight = weight * sources[2].array[:, 0]
+    if len(sources) > 1:
+        weight = weight * sources[1].array[:, 0]
     return _bind(weight, dtype, "class_weight")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pybp import goals
 from pybp.callbacks.base import Callback, Logs
 from pybp.checks import real
 from pybp.errors import unknown
@@ -34,8 +35,7 @@ class Monitor(Callback):
     def _direction(self) -> bool:
         """Whether more is better, as the metric knows; of losses less is."""
         name = self.monitor.removeprefix("val_")
-        directions = {metric.name: metric.rising for metric in self.model._metrics}
-        rising = directions.get(name, False)
+        rising = goals.directions(self.model._goals).get(name, False)
         if rising is None:
             raise ValueError(
                 f"{type(self).__name__} cannot know whether more of {self.monitor!r}, a function "

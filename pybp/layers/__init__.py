@@ -11,12 +11,28 @@ from pybp.layers.trained import TrainedLayer
 
 if TYPE_CHECKING:
     from pybp.layers.maxout import Maxout
+    from pybp.layers.merge import (
+        Add,
+        Average,
+        Concat,
+        Maximum,
+        Minimum,
+        Multiply,
+        Subtract,
+    )
     from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
     from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
     from pybp.layers.scaler import MinMaxScaler, StandardScaler
 
 # Imported when first named, each from its module: most models have none of them.
 LAZY = {
+    "Add": "merge",
+    "Average": "merge",
+    "Concat": "merge",
+    "Maximum": "merge",
+    "Minimum": "merge",
+    "Multiply": "merge",
+    "Subtract": "merge",
     "AlphaDropout": "noise",
     "BatchNorm": "normalization",
     "Dropout": "noise",
@@ -26,11 +42,19 @@ LAZY = {
     "Maxout": "maxout",
     "MinMaxScaler": "scaler",
     "RMSNorm": "normalization",
+    "Operation": "operation",
     "StandardScaler": "scaler",
 }
 
 __all__ = [
     "Activation",
+    "Add",
+    "Average",
+    "Concat",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Subtract",
     "AlphaDropout",
     "BatchNorm",
     "Dense",

@@ -10,6 +10,9 @@ from pybp.layers.base import LARGEST, Layer
 class Input(Layer):
     """Where rows of the user's array enter: y = scale x.
 
+    The first layer of a `Sequential`, or what other layers are called on:
+    ``x = bp.Input(784); y = bp.Dense(10)(x); bp.Model(x, y)``.
+
     Parameters
     ----------
     shape : int or tuple of int
@@ -29,8 +32,19 @@ class Input(Layer):
             raise ValueError("Input: shape must have at least one dimension, got ()")
         self.shape = tuple(whole(size, "Input: shape", most=LARGEST) for size in dims)
         self.scale = real(scale, "Input: scale", -1e30, 1e30)
+        self._node: Node | None = None
         if abs(self.scale) < 1e-37:  # float32 has no smaller normal numbers
             raise ValueError(f"Input: a scale of {scale!r} would hide all inputs")
+
+    @property
+    def node(self) -> Node:
+        """The rows as a symbolic value, always the same one."""
+        if self._node is None:
+            from pybp.network import Call
+
+            self._node = self.build(None, self.name or self.kind())
+            self._node.call = Call(self, ())
+        return self._node
 
     def build(self, x: Node | None, name: str) -> Node:
         if x is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pybp import data
+from pybp import binding, data
 from pybp.checks import real
 from pybp.errors import NotAdaptedError
 from pybp.graph import Node, Running
@@ -226,16 +226,17 @@ class StandardScaler(Scaler):
 
 def adapt(model: Model, x: object) -> None:
     """See `Model.adapt`."""
-    scalers = [layer for layer in model.layers if isinstance(layer, Scaler)]
+    scalers = [step for step in model.network.steps if isinstance(step.layer, Scaler)]
     if not scalers:
         raise ValueError(
             "adapt: the model has no layer that looks at the data beforehand; put "
             "bp.MinMaxScaler() or bp.StandardScaler() behind its Input"
         )
-    array = model._inputs(x)
+    arrays = binding.inputs(model, x)
     with model._exclusive("adapt"):
-        for scaler in scalers:
-            scaler.adapt(array)
+        for step in scalers:
+            assert isinstance(step.layer, Scaler)
+            step.layer.adapt(arrays[step.node.attrs["source"]])
 
 
 def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,0 +1,38 @@
+"""A single op as a layer: what a model makes of nodes that were written down without one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pybp.errors import unknown
+from pybp.graph import OPS, Node
+from pybp.layers.base import Layer
+
+_OUTSIDE = {"per_row", "source"}  # flags of ops that are no part of a network
+
+
+class Operation(Layer):
+    """y = op(x, ...) for one op of the machine by name, with its attributes."""
+
+    merges = True
+
+    def __init__(self, op: str, name: str | None = None, **attrs: object) -> None:
+        super().__init__(name)
+        known = {name: row for name, row in OPS.items() if not row["flags"] & _OUTSIDE}
+        if op not in known:
+            raise unknown("op", op, known)
+        if set(attrs) != set(OPS[op]["attrs"]):
+            raise ValueError(f"op {op!r} has attributes {sorted(OPS[op]['attrs'])}")
+        self.op = op
+        self._attrs = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in attrs.items()
+        }
+
+    def config(self) -> dict[str, object]:
+        return {**super().config(), **self._attrs}
+
+    def kind(self) -> str:
+        return self.op
+
+    def build(self, x: Sequence[Node], name: str) -> Node:  # type: ignore[override]
+        return Node(self.op, tuple(x), attrs=dict(self._attrs), layer=name)

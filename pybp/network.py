@@ -1,0 +1,413 @@
+"""The graph of layers that a model is: which layer is called on the outputs of which.
+
+Calling a layer on nodes builds its nodes at once, so that a mistake is found at the line that makes
+it, and remembers the call. A model is made of those calls: it settles the layers' names in
+topological order and builds nodes of its own. So one layer object may stand in any number of models,
+each with parameters of its own, and a layer that is called twice in one model shares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pybp._core import MAX_SOURCES
+from pybp.graph import Node, Parameter, Running
+from pybp.layers.base import Layer
+from pybp.layers.input import Input
+
+if TYPE_CHECKING:
+    from pybp.model import Model
+
+Origin = tuple["Model", str]  # the model that a layer was taken from, and its name there
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One use of a layer: the nodes that it was called on."""
+
+    layer: Layer
+    inputs: tuple[Node, ...]
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One use of a layer in a model. `name` is the layer's, `label` that of this use: the same, but
+    for later uses name[1], name[2] and so on. `inputs` are the steps before whose outputs it
+    takes."""
+
+    name: str
+    label: str
+    layer: Layer
+    inputs: tuple[int, ...]
+    node: Node
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A model's steps, each after its inputs; which of them are where arrays enter, in the order of
+    the arrays, and which are its outputs."""
+
+    steps: list[Step]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Every layer once."""
+        return list({id(step.layer): step.layer for step in self.steps}.values())
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether every step takes the one before and no other, so that a list says it all."""
+        before = [step.inputs for step in self.steps]
+        return before == [(), *((i,) for i in range(len(before) - 1))] and self.outputs == (
+            len(before) - 1,
+        )
+
+    def nodes(self, which: Sequence[int]) -> list[Node]:
+        return [self.steps[i].node for i in which]
+
+    def names(self, which: Sequence[int]) -> list[str]:
+        return [self.steps[i].label for i in which]
+
+
+Use = tuple[Layer, tuple[int, ...], "Origin | None"]  # a step whose name is not settled
+
+
+# -- calling ---------------------------------------------------------------------------------------
+
+
+def call(layer: Layer, given: object, origin: Origin | None = None) -> Node:
+    """See `Layer.__call__`."""
+    nodes = _taken(layer, given)
+    try:
+        node = _built(layer, nodes, layer.name or layer.kind())
+    except ValueError:
+        # Now that names matter: the same again, as a model would name them.
+        uses, index = _uses(_ordered(nodes), {})
+        settle([*uses, (layer, tuple(index[id(n)] for n in nodes), None)], {})
+        raise
+    node.call = Call(layer, nodes, origin)
+    return node
+
+
+def _built(layer: Layer, nodes: Sequence[Node], name: str) -> Node:
+    """The layer's output; one that does nothing still has a node of its own."""
+    x = None if not nodes else list(nodes) if layer.merges else nodes[0]
+    node = layer.build(x, name)  # type: ignore[arg-type]
+    return Node("identity", (node,), layer=name) if any(node is n for n in nodes) else node
+
+
+def node_of(value: object, what: str) -> Node:
+    """What is symbolic in `value`: a node, or the one that an `Input` feeds."""
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, Input):
+        return value.node
+    remedy = "begin with x = bp.Input(shape), and call layers on it: bp.Dense(10)(x)"
+    if isinstance(value, Layer):
+        kind = type(value).__name__
+        remedy = f"this is a layer that was not called on anything: {kind}(...)(x)"
+    elif hasattr(value, "predict"):
+        remedy = "this is a model: call it, model(x), or take one of its outputs"
+    elif hasattr(value, "__array__"):
+        remedy = "arrays go into model.predict(...); " + remedy
+    raise TypeError(f"{what} must be the output of a layer, got {_short(value)}; {remedy}")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
+def _taken(layer: Layer, given: object) -> tuple[Node, ...]:
+    """The nodes that a layer is called on, as many as it takes."""
+    kind = type(layer).__name__
+    if isinstance(layer, Input):
+        raise TypeError(f"{kind} is where arrays enter: it is called on nothing, layers are on it")
+    several = isinstance(given, list | tuple)
+    parts = list(given) if isinstance(given, list | tuple) else [given]
+    nodes = tuple(
+        node_of(part, f"input {i} of {kind}" if several else f"the input of {kind}")
+        for i, part in enumerate(parts)
+    )
+    if not layer.merges and len(nodes) != 1:
+        raise ValueError(
+            f"{kind} takes one input, got {len(nodes)}: merge them first, for instance with "
+            "bp.concat([a, b]) or bp.add([a, b])"
+        )
+    return nodes
+
+
+def apply(model: Model, given: object) -> Node | list[Node]:
+    """See `Model.__call__`: the model's calls again, on other inputs."""
+    network = model.network
+    wanted = network.names(network.inputs)
+    several = isinstance(given, list | tuple)
+    parts = list(given) if isinstance(given, list | tuple) else [given]
+    if isinstance(given, Mapping):
+        if set(given) != set(wanted):
+            raise ValueError(f"the model's inputs are {wanted}, got {sorted(map(str, given))}")
+        parts = [given[name] for name in wanted]
+    if len(parts) != len(wanted):
+        raise ValueError(
+            f"the model takes {len(wanted)} inputs, {', '.join(wanted)}; got {len(parts)}"
+        )
+    new: dict[int, Node] = {}
+    for i, part in zip(network.inputs, parts, strict=True):
+        what = f"input {network.steps[i].label!r} of the model" if several else "the model's input"
+        new[i] = _replacing(network.steps[i].node, node_of(part, what))
+    for i, step in enumerate(network.steps):
+        if i not in new:
+            new[i] = call(step.layer, [new[j] for j in step.inputs], (model, step.name))
+    outputs = [new[i] for i in network.outputs]
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _replacing(feed: Node, node: Node) -> Node:
+    """`node`, where it can stand for the input of a model that is used as a layer."""
+    if node.shape != feed.shape:
+        raise ValueError(
+            f"input {feed.layer!r} of the model has rows of shape {feed.shape}, but the output of "
+            f"{node.layer!r} has {node.shape}"
+        )
+    scale = feed.attrs["scale"]
+    if scale != 1.0 and not (node.op == "feed" and node.attrs["scale"] == scale):
+        raise ValueError(
+            f"input {feed.layer!r} of the model scales by {scale:g}, and the output of "
+            f"{node.layer!r} is not so scaled: give that scale to the outer bp.Input"
+        )
+    return node
+
+
+# -- settling --------------------------------------------------------------------------------------
+
+
+def settle(uses: Sequence[Use], sources: Mapping[int, int]) -> list[Step]:
+    """The steps with their names and nodes; `sources` says which array an input reads."""
+    names = _names([layer for layer, _, _ in uses])
+    steps: list[Step] = []
+    count: dict[str, int] = {}
+    known: dict[str, tuple[Parameter | Running, Node]] = {}
+    for number, (layer, inputs, origin) in enumerate(uses):
+        name = names[id(layer)]
+        nodes = [steps[i].node for i in inputs]
+        node = _built(layer, nodes, name)
+        if number in sources:
+            node.attrs["source"] = sources[number]
+        _share(node, nodes, known)
+        use = count[name] = count.get(name, -1) + 1
+        steps.append(Step(name, f"{name}[{use}]" if use else name, layer, inputs, node, origin))
+    return steps
+
+
+def _share(node: Node, inputs: Sequence[Node], known: dict) -> None:
+    """Let the nodes of a layer that is used again have the parameters that it has already."""
+    ends = {id(n) for n in inputs}
+    stack, seen = [node], set(ends)
+    while stack:
+        own = stack.pop()
+        if id(own) in seen:
+            continue
+        seen.add(id(own))
+        for part in (*own.parameters, *own.running):
+            other, first = known.setdefault(part.name, (part, inputs[0] if inputs else node))
+            if other.shape != part.shape:
+                here = inputs[0].shape if inputs else node.shape
+                raise ValueError(
+                    f"layer {own.layer!r} is called on rows of shape {first.shape} and on rows of "
+                    f"shape {here}, from {inputs[0].layer!r}, but has one {part.name} for both: it "
+                    f"would have to be {other.shape} and {part.shape}"
+                )
+        own.parameters = tuple(known[p.name][0] for p in own.parameters)
+        own.running = tuple(known[r.name][0] for r in own.running)
+        stack.extend(own.inputs)
+
+
+def _names(layers: Sequence[Layer]) -> dict[int, str]:
+    """A name for every layer, by id: its own, or the first of kind0, kind1, ... that is free."""
+    own = {layer.name for layer in layers}
+    found: dict[int, str] = {}
+    taken: set[str] = set()
+    for layer in layers:
+        if id(layer) in found:
+            continue
+        name = layer.name
+        if name is None:
+            kind, i = layer.kind(), 0
+            while f"{kind}{i}" in own or f"{kind}{i}" in taken:
+                i += 1
+            name = f"{kind}{i}"
+        if name in taken:
+            raise ValueError(f"two layers are named {name!r}: names must differ")
+        taken.add(name)
+        found[id(layer)] = name
+    return found
+
+
+# -- networks --------------------------------------------------------------------------------------
+
+
+def chain(layers: Sequence[Layer]) -> Network:
+    """Layers one after another."""
+    uses: list[Use] = [(layer, (i - 1,) if i else (), None) for i, layer in enumerate(layers)]
+    return Network(settle(uses, {0: 0}), (0,), (len(layers) - 1,))
+
+
+def traced(inputs: object, outputs: object) -> Network:
+    """All that lies between inputs and outputs; ValueError where they do not fit together."""
+    ins = [_fed(part, f"inputs[{i}]") for i, part in enumerate(_listed(inputs))]
+    outs = [node_of(part, f"outputs[{i}]") for i, part in enumerate(_listed(outputs))]
+    if not ins or not outs:
+        raise ValueError("a model needs at least one input and one output")
+    if len(ins) + len(outs) >= MAX_SOURCES:
+        raise ValueError(
+            f"a model has at most {MAX_SOURCES - 1} inputs and outputs together, got "
+            f"{len(ins)} and {len(outs)}"
+        )
+    order = _ordered([*ins, *outs])
+    uses, index = _uses(order, {})
+    names = _names([layer for layer, _, _ in uses])
+    label = {id(n): names[id(uses[index[id(n)]][0])] for n in order}
+    _check_ends(ins, outs, order, label)
+    sources = {index[id(n)]: k for k, n in enumerate(ins)}
+    return Network(
+        settle(uses, sources),
+        tuple(index[id(n)] for n in ins),
+        tuple(index[id(n)] for n in outs),
+    )
+
+
+def restored(
+    layers: Sequence[Layer], calls: Sequence[object], inputs: object, outputs: object
+) -> Network:
+    """The network of a model file: calls are [layer, [step, ...]], each on steps before it."""
+    uses: list[Use] = []
+    for number, (layer, steps) in enumerate(calls):  # type: ignore[misc]
+        before = tuple(_index(i, number) for i in steps)
+        made = layers[_index(layer, len(layers))]
+        if isinstance(made, Input) != (not before) or (len(before) > 1 and not made.merges):
+            raise ValueError(f"call {number} has {len(before)} inputs")
+        uses.append((made, before, None))
+    ins, outs = ([_index(i, len(uses)) for i in part] for part in (inputs, outputs))  # type: ignore[attr-defined]
+    fed = [i for i, (layer, _, _) in enumerate(uses) if isinstance(layer, Input)]
+    if sorted(ins) != fed or not outs or len(set(outs)) < len(outs):
+        raise ValueError("its inputs and outputs do not fit its calls")
+    if len(ins) + len(outs) >= MAX_SOURCES or len({id(uses[i][0]) for i in ins}) < len(ins):
+        raise ValueError("it has too many inputs and outputs")
+    steps = settle(uses, {i: k for k, i in enumerate(ins)})
+    return Network(steps, tuple(ins), tuple(outs))
+
+
+def _index(value: object, end: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < end:
+        raise ValueError(f"{value!r} is no number below {end}")
+    return value
+
+
+def _listed(given: object) -> list[object]:
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _fed(value: object, what: str) -> Node:
+    node = node_of(value, what)
+    if node.call is None or not isinstance(node.call.layer, Input):
+        raise ValueError(
+            f"{what} must be a bp.Input, got the output of layer {node.layer!r}; a model begins "
+            "where arrays enter"
+        )
+    return node
+
+
+def _check_ends(
+    ins: Sequence[Node], outs: Sequence[Node], order: Sequence[Node], label: Mapping[int, str]
+) -> None:
+    """Is every input given once, and used? Is every output computed from them?"""
+    given = [id(n) for n in ins]
+    for i, node in enumerate(ins):
+        if id(node) in given[:i]:
+            raise ValueError(f"inputs[{i}] is {label[id(node)]!r} a second time")
+    for i, node in enumerate(outs):
+        if any(node is other for other in outs[:i]):
+            raise ValueError(f"outputs[{i}] is the output of {label[id(node)]!r} a second time")
+        if isinstance(node.call.layer, Input):  # type: ignore[union-attr]
+            raise ValueError(
+                f"outputs[{i}] is input {label[id(node)]!r} itself: a model has at least one layer "
+                "behind it"
+            )
+    used: set[int] = {id(n) for node in order for n in node.call.inputs}  # type: ignore[union-attr]
+    for node in order:
+        if isinstance(node.call.layer, Input) and id(node) not in given:  # type: ignore[union-attr]
+            reader = next(n for n in _behind(node, order) if any(n is out for out in outs))
+            raise ValueError(
+                f"output {label[id(reader)]!r} depends on {label[id(node)]!r}, a bp.Input of shape "
+                f"{node.shape} that is not among the model's inputs: add it to the list"
+            )
+    for node in ins:
+        if id(node) not in used:
+            raise ValueError(
+                f"no output depends on input {label[id(node)]!r}: leave it out, or connect it"
+            )
+
+
+def _behind(node: Node, order: Sequence[Node]) -> list[Node]:
+    """All nodes that depend on this one, in order."""
+    found = {id(node)}
+    for n in order:
+        if any(id(parent) in found for parent in n.call.inputs):  # type: ignore[union-attr]
+            found.add(id(n))
+    return [n for n in order if id(n) in found and n is not node]
+
+
+def _uses(order: Sequence[Node], index: dict[int, int]) -> tuple[list[Use], dict[int, int]]:
+    """The calls of nodes, each after its inputs, and every node's place among them."""
+    uses: list[Use] = []
+    for number, node in enumerate(order):
+        made = node.call
+        assert made is not None
+        index[id(node)] = number
+        uses.append((made.layer, tuple(index[id(n)] for n in made.inputs), made.origin))
+    return uses, index
+
+
+def _ordered(roots: Sequence[Node]) -> list[Node]:
+    """The outputs of all calls that the roots depend on, each after its inputs. Iterative."""
+    order: list[Node] = []
+    state: dict[int, bool] = {}  # False on the way down, True when done
+    stack = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            state[id(node)] = True
+            order.append(node)
+            continue
+        if id(node) in state:
+            if not state[id(node)]:
+                around = [n.layer for n, up in stack if up]
+                raise ValueError(
+                    f"the graph has a cycle: the output of layer {node.layer!r} depends on itself, "
+                    f"by way of {', '.join(dict.fromkeys(around[around.index(node.layer) :]))}"
+                )
+            continue
+        state[id(node)] = False
+        stack.append((node, True))
+        stack.extend((parent, False) for parent in reversed(_call_of(node).inputs))
+    return order
+
+
+def _call_of(node: Node) -> Call:
+    """The call that made a node; one that no layer made is a layer that applies its op."""
+    if node.call is None:
+        if node.parameters or node.running or not node.inputs:
+            raise ValueError(
+                f"a node of op {node.op!r} was made by no layer: make nodes by calling layers, "
+                "beginning with bp.Input(shape)"
+            )
+        from pybp.layers.operation import Operation  # few need it
+
+        node.call = Call(Operation(node.op, **node.attrs), node.inputs)
+    return node.call
