@@ -17,7 +17,7 @@ Sources = tuple[Source, ...]  # of the inputs, the targets and perhaps the weigh
 
 def parts_of(given: object, names: Sequence[str], what: str, kind: str) -> list[tuple[object, str]]:
     """What is given for each of these inputs or outputs, and what to call it in messages."""
-    if len(names) == 1 and not isinstance(given, Mapping):
+    if len(names) == 1 and not (isinstance(given, Mapping) and [*given] == [*names]):
         return [(given, what)]
     if isinstance(given, Mapping):
         values = by_name(given, names, what, kind)

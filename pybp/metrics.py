@@ -26,7 +26,7 @@ from pybp.errors import unknown
 from pybp.graph import Node
 
 if TYPE_CHECKING:
-    from pybp.results import Results
+    from pybp.results import Part
 
 Array = np.ndarray
 
@@ -44,7 +44,7 @@ class Metric(Described):
         """Whether it is made of sums over rows, for this output layer."""
         return True
 
-    def sums(self, results: Results) -> tuple[int, ...]:
+    def sums(self, results: Part) -> tuple[int, ...]:
         """Which results it is made of."""
         raise NotImplementedError
 
@@ -52,7 +52,7 @@ class Metric(Described):
         """Its values, from the weighted means over rows of those results, one per epoch."""
         return means[0]
 
-    def measure(self, results: Results, y: Array, output: Array, weight: Array) -> float:
+    def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
         """Its value from all targets (N, width), outputs (N, C) and weights > 0, (N,)."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class Accuracy(Metric):
     name = "accuracy"
     rising = True
 
-    def sums(self, results: Results) -> tuple[int, ...]:
+    def sums(self, results: Part) -> tuple[int, ...]:
         # Scores order classes as their probabilities do, so the activation need not be computed.
         loss, output = results.loss, results.output
         binary = int(loss.binary(output, results.width))
@@ -81,7 +81,7 @@ class TopKAccuracy(Metric):
     def __init__(self, k: int = 5, name: str = "top_k_accuracy") -> None:
         self.k, self.name = whole(k, "TopKAccuracy: k"), str(name)
 
-    def sums(self, results: Results) -> tuple[int, ...]:
+    def sums(self, results: Part) -> tuple[int, ...]:
         classes = results.output.shape[-1]
         if results.loss.binary(results.output, results.width) or self.k >= classes:
             raise ValueError(
@@ -94,7 +94,7 @@ class TopKAccuracy(Metric):
 class _Errors(Metric):
     """Base of the metrics of outputs less targets."""
 
-    def _compare(self, results: Results, op: str, **attrs: Any) -> tuple[int, ...]:
+    def _compare(self, results: Part, op: str, **attrs: Any) -> tuple[int, ...]:
         units = results.output.shape[-1]
         if results.width != units:
             raise ValueError(
@@ -109,7 +109,7 @@ class MSE(_Errors):
 
     name = "mse"
 
-    def sums(self, results: Results) -> tuple[int, ...]:
+    def sums(self, results: Part) -> tuple[int, ...]:
         return self._compare(results, "squared_error", factor=1 / results.output.shape[-1], mean=1)
 
 
@@ -127,7 +127,7 @@ class MAE(_Errors):
 
     name = "mae"
 
-    def sums(self, results: Results) -> tuple[int, ...]:
+    def sums(self, results: Part) -> tuple[int, ...]:
         return self._compare(results, "absolute_error")
 
 
@@ -142,7 +142,7 @@ class R2(Metric):
     def native(self, output: Node) -> bool:
         return False
 
-    def measure(self, results: Results, y: Array, output: Array, weight: Array) -> float:
+    def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
         if y.shape != output.shape:
             raise ValueError(
                 f"metric 'r2' compares outputs with targets one by one: y has {y.shape[1]} values "
@@ -170,13 +170,13 @@ class Counted(Metric):
     def native(self, output: Node) -> bool:
         return output.shape[-1] == 1
 
-    def sums(self, results: Results) -> tuple[int, ...]:
+    def sums(self, results: Part) -> tuple[int, ...]:
         threshold = results.loss.threshold(results.output)
         return tuple(
             results.sum("positives", results.scores, threshold=threshold, of=of) for of in range(3)
         )
 
-    def measure(self, results: Results, y: Array, output: Array, weight: Array) -> float:
+    def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
         true, predicted = _positives(results, y, output)
         counts = [weight @ (true & predicted), weight @ predicted, weight @ true]
         values = self.finish(*counts)
@@ -228,7 +228,7 @@ class AUC(Metric):
     def native(self, output: Node) -> bool:
         return False
 
-    def measure(self, results: Results, y: Array, output: Array, weight: Array) -> float:
+    def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
         true, _ = _positives(results, y, output)
         score = results.loss.probable(results.output, output)
         columns = range(output.shape[1])
@@ -263,7 +263,7 @@ class Function(Metric):
     def native(self, output: Node) -> bool:
         return False
 
-    def measure(self, results: Results, y: Array, output: Array, weight: Array) -> float:
+    def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
         given: dict[str, Array] = {}
         if results.weighted:
             if "sample_weight" not in inspect.signature(self.function).parameters:
@@ -288,7 +288,7 @@ def _share(part: Array, whole: Array) -> Array:
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
-def _positives(results: Results, y: Array, output: Array) -> tuple[Array, Array]:
+def _positives(results: Part, y: Array, output: Array) -> tuple[Array, Array]:
     """What is positive in targets and in predictions, (N, C) both."""
     classes = output.shape[1]
     if results.loss.binary(results.output, results.width):

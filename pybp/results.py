@@ -30,6 +30,11 @@ class Part:
             loss.inputs = (scaled, *loss.inputs[1:])
         results.add(loss, self.scores)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether rows have weights."""
+        return self._results.weighted
+
     def sum(self, op: str, prediction: Node, **attrs: Any) -> int:
         """Which result is the sum of this op over rows; it is there from now on."""
         inputs = (prediction, self.target, *self._results.weighing)
