@@ -6,7 +6,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from pybp.layers.activation import name_of
-from pybp.plots import _pyplot, _saved
+from pybp.plots import _figure, _saved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +22,9 @@ SWEEPS = 8
 def draw(network: Network, path: str | PathLike | None = None) -> Figure:
     """See `Model.plot`."""
     layout = _Layout(network)
-    plt = _pyplot()
-    figure = plt.figure(figsize=(layout.width + 0.4, layout.height + 0.3), layout="constrained")
+    figure = _figure(layout.width + 0.4, layout.height + 0.3)
+    from matplotlib.patches import Rectangle
+
     axes = figure.add_subplot(aspect="equal")
     axes.set(xlim=(-0.2, layout.width + 0.2), ylim=(layout.height + 0.15, -0.15))
     axes.axis("off")
@@ -32,19 +33,16 @@ def draw(network: Network, path: str | PathLike | None = None) -> Figure:
         x, y, width = layout.place(i)
         fill = "#dbe9f6" if i in network.inputs else "#fde3c8" if i in network.outputs else "#f2f2f2"
         style = {"linestyle": "--", "linewidth": 1.4} if step.layer in shared else {}
-        box = plt.Rectangle(
-            (x - width / 2, y - BOX / 2), width, BOX, fc=fill, ec="#444444", zorder=2, **style
-        )
-        axes.add_patch(box)
+        corner = x - width / 2, y - BOX / 2
+        axes.add_patch(Rectangle(corner, width, BOX, fc=fill, ec="#444444", zorder=2, **style))
         lines = layout.text[i]
         axes.text(x, y - 0.15, lines[0], ha="center", va="center", weight="bold", size=9, zorder=3)
         axes.text(x, y + 0.04, lines[1], ha="center", va="center", size=8, zorder=3)
         axes.text(x, y + 0.2, lines[2], ha="center", va="center", size=8, color="#555", zorder=3)
     for way in layout.ways():
         axes.plot(*zip(*way[:-1], strict=True), color="#444444", linewidth=1, zorder=1)
-        axes.annotate(
-            "", way[-1], way[-2], arrowprops={"arrowstyle": "-|>", "color": "#444444"}, zorder=1
-        )
+        arrow = {"arrowstyle": "-|>", "color": "#444444", "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", way[-1], way[-2], arrowprops=arrow, zorder=1)
     return _saved(figure, path)
 
 

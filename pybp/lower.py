@@ -319,18 +319,22 @@ class _Lowering:
         if id(node) in self.graph.fused:
             self.emit("delta", node)
         padding = [-1] * (len(node.running) + len(node.parameters))
-        din, add = [], []
-        for parent in self.inputs(node):
-            wanted = id(parent) in needs
-            first = id(parent) not in self.gradients
-            if wanted and first:
-                self.gradients[id(parent)] = self.tensor(
-                    "act", parent.shape, batched=parent.batched
-                )
-            din.append(self.gradients[id(parent)] if wanted else -1)
-            add.append(wanted and not first)
-        if any(index >= 0 for index in din):
-            self.emit("backward_in", node, din + padding, add + [False] * len(padding))
+        parents = self.inputs(node)
+        # A node that is taken twice gets its gradients one after the other.
+        use = [sum(p is parent for p in parents[:i]) for i, parent in enumerate(parents)]
+        for turn in range(max(use, default=0) + 1):
+            din, add = [], []
+            for parent, when in zip(parents, use, strict=True):
+                wanted = id(parent) in needs and when == turn
+                first = id(parent) not in self.gradients
+                if wanted and first:
+                    self.gradients[id(parent)] = self.tensor(
+                        "act", parent.shape, batched=parent.batched
+                    )
+                din.append(self.gradients[id(parent)] if wanted else -1)
+                add.append(wanted and not first)
+            if any(index >= 0 for index in din):
+                self.emit("backward_in", node, din + padding, add + [False] * len(padding))
         if self.trains(node):
             self.differentiate_parameters(node)
 

@@ -131,7 +131,7 @@ class Use:
             "feed", attrs={"source": len(feeds), "scale": 1.0}, shape=sources[-1].shape[1:]
         )
         attrs = {"factor": 0.5, "mean": 0}
-        return Node("squared_error", (node, target), attrs=attrs), feeds[:1]
+        return Node("squared_error", (node, target), attrs=attrs), feeds
 
     def scalar(self, inputs, parameters, cotangent):
         """What the gradients are gradients of, by the reference."""
@@ -173,10 +173,11 @@ def cotangent_for(use):
 def along(use, k, direction, cotangent, h):
     """The scalar with the k-th differentiated array moved by h along a direction."""
     inputs, parameters = list(use.inputs), list(use.parameters)
-    if k == 0:
-        inputs[0] = inputs[0] + h * direction.reshape(inputs[0].shape)
+    flowing = 1 if "per_row" in OPS[use.op]["flags"] else len(inputs)  # targets and weights are not
+    if k < flowing:
+        inputs[k] = inputs[k] + h * direction.reshape(inputs[k].shape)
     else:
-        parameters[k - 1] = parameters[k - 1] + h * direction
+        parameters[k - flowing] = parameters[k - flowing] + h * direction
     return use.scalar(inputs, parameters, cotangent)
 
 
