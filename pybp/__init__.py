@@ -31,7 +31,6 @@ from pybp.sequential import Sequential
 if TYPE_CHECKING:
     from pybp.finder import find_learning_rate
     from pybp.io import load
-    from pybp.layers.merge import add, average, concat, maximum, minimum, multiply, subtract
     from pybp.layers import (
         AlphaDropout,
         BatchNorm,
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
         RMSNorm,
         StandardScaler,
     )
+    from pybp.layers.merge import add, average, concat, maximum, minimum, multiply, subtract
 
 # Imported when first named: what only some users need must not cost the others time.
 _LAZY_MODULES = {"callbacks", "datasets", "metrics", "plots", "regularizers", "testing"}
@@ -70,7 +70,10 @@ __all__ = [
     "Sequential",
     "StandardScaler",
     "__version__",
+    "add",
+    "average",
     "callbacks",
+    "concat",
     "datasets",
     "errors",
     "find_learning_rate",
@@ -79,15 +82,18 @@ __all__ = [
     "layers",
     "load",
     "losses",
+    "maximum",
     "metrics",
+    "minimum",
+    "multiply",
     "optim",
     "plots",
     "regularizers",
     "schedules",
     "set_num_threads",
     "show_config",
+    "subtract",
     "testing",
-    "add",
 ]
 
 

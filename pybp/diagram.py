@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ ROW, BOX, GAP = 1.1, 0.62, 0.35  # inches: from row to row, a box's height, betw
 LETTER = 0.085  # ... a letter's width
 PASS = 0.3  # ... of the lane in which an arrow passes a row
 SWEEPS = 8
+IN, HIDDEN, OUT = "#dbe9f6", "#f2f2f2", "#fde3c8"
 
 
 def draw(network: Network, path: str | PathLike | None = None) -> Figure:
@@ -31,10 +33,12 @@ def draw(network: Network, path: str | PathLike | None = None) -> Figure:
     shared = {step.layer for step in network.steps if step.label != step.name}
     for i, step in enumerate(network.steps):
         x, y, width = layout.place(i)
-        fill = "#dbe9f6" if i in network.inputs else "#fde3c8" if i in network.outputs else "#f2f2f2"
-        style = {"linestyle": "--", "linewidth": 1.4} if step.layer in shared else {}
+        fill = IN if i in network.inputs else OUT if i in network.outputs else HIDDEN
         corner = x - width / 2, y - BOX / 2
-        axes.add_patch(Rectangle(corner, width, BOX, fc=fill, ec="#444444", zorder=2, **style))
+        box = Rectangle(corner, width, BOX, fc=fill, ec="#444444", zorder=2)
+        if step.layer in shared:
+            box.set(linestyle="--", linewidth=1.4)
+        axes.add_patch(box)
         lines = layout.text[i]
         axes.text(x, y - 0.15, lines[0], ha="center", va="center", weight="bold", size=9, zorder=3)
         axes.text(x, y + 0.04, lines[1], ha="center", va="center", size=8, zorder=3)
@@ -81,7 +85,7 @@ class _Layout:
         above: dict[int, list[int]] = {i: [] for i in range(len(self._row))}
         below: dict[int, list[int]] = {i: [] for i in range(len(self._row))}
         for way in self._chains:
-            for a, b in zip(way, way[1:], strict=False):
+            for a, b in pairwise(way):
                 above[b].append(a)
                 below[a].append(b)
         return above, below

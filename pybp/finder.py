@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pybp import training
+from pybp.binding import Sources
 from pybp.checks import boolean, real, whole
 from pybp.cursor import Snapshot
-from pybp.rows import Sources
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

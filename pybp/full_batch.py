@@ -112,7 +112,7 @@ class FullBatchTrainer(_Trainer):
             self.lowered.plan.train(run, math.inf)
         except FloatingPointError:
             return _Evaluated(w, math.inf, np.zeros_like(w), run)
-        sums = run.results[0, : len(goals), None]
+        sums = [*run.results[0, : len(goals), None]]
         mean = goals[0].loss.mean
         value = run.last_loss if mean else self.results.total_loss(sums).item()
         gradient = self.lowered.gradient.astype(np.float64)

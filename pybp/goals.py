@@ -45,8 +45,7 @@ def settled(
         )
     prefixes = [f"{name}_" for name in names] if len(names) > 1 else [""]
     return tuple(
-        Goal(*parts)
-        for parts in zip(outputs, chosen, factors, measures, prefixes, strict=True)
+        Goal(*parts) for parts in zip(outputs, chosen, factors, measures, prefixes, strict=True)
     )
 
 

@@ -16,7 +16,7 @@ from pybp import _core
 from pybp.init import Initializer
 
 if TYPE_CHECKING:
-    from pybp.network import Call
+    from pybp.calls import Call
 
 OPS: dict[str, dict] = _core.ops()
 FUNCTIONS = {"exp", "log", "erf", "scale_gradient"}  # elementwise, but no activations

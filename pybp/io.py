@@ -1,7 +1,7 @@
 """Model files: safetensors holding the parameters, the optimiser's state, and a description.
 
-The description is JSON: the layers, which of them is called on the outputs of which, how the model was
-compiled, and the cursor of its training. A
+The description is JSON: the layers, which of them is called on the outputs of which, how the model
+was compiled, and the cursor of its training. A
 checksum over it and over every tensor makes damage an error instead of a wrong answer. Nothing in a
 file is ever executed.
 """
@@ -95,7 +95,7 @@ def _describe(model: Model, tensors: dict[str, np.ndarray]) -> str:
 
 
 def _graph(model: Model) -> dict[str, Any]:
-    """The layers, and unless they are a list the calls: [layer, [call, ...]], each on calls before."""
+    """The layers and, unless they are a list, the calls: [layer, [call, ...]], on calls before."""
     network = model.network
     described: dict[str, Any] = {"layers": [to_data(layer) for layer in model.layers]}
     if type(model).__name__ == "Sequential":

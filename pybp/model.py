@@ -12,9 +12,8 @@ import numpy as np
 
 from pybp import _core, binding, cursor, data, optim, parameters, summary
 from pybp.checks import whole
-from pybp.errors import NotCompiledError, unknown
-from pybp.goals import Goal, settled
-from pybp.graph import Node, no_dead_ends, topological
+from pybp.errors import NotCompiledError
+from pybp.graph import Node
 from pybp.history import History
 from pybp.layers import Layer
 from pybp.results import Results
@@ -25,11 +24,10 @@ from pybp.store import ParameterStore
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from pybp.goals import Goal
     from pybp.losses import Loss
     from pybp.lower import Lowered, Request
     from pybp.network import Network
-
-DTYPES: dict[str, np.dtype] = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
 class Model:
@@ -143,72 +141,21 @@ class Model:
             (y_true, y_pred)
         dtype : "float32" or "float64"
         seed : of the initial parameters, the order of rows and dropout
-        loss_weights : of several outputs, whose total loss is sum_k weight_k loss_k; ones by default
+        loss_weights : of several outputs, whose total loss is sum_k weight_k loss_k; by default 1
 
         A model of several outputs takes one loss for all or a list of them, a list of lists of
         metrics, and a list of weights; or dicts by the names of the layers that are the outputs. In
         histories they are "<output>_loss" and "<output>_<metric>", beside the total "loss".
         """
-        chosen = optim.get(optimizer)
-        names = self.network.names(self.network.outputs)
-        goals = settled(self._outputs, names, loss, loss_weights, metrics)
-        no_dead_ends(self._outputs, lambda node: any(p.trainable for p in node.parameters))
-        name = np.dtype(dtype).name if isinstance(dtype, type | np.dtype) else str(dtype)
-        if name not in DTYPES:
-            raise unknown("dtype", dtype, DTYPES)
-        seed = whole(seed, "seed", 0, 2**64 - 1)
-        if not any(node.parameters for node in topological(self._outputs)):
-            raise ValueError("the model has no parameters to train: add a layer such as bp.Dense")
-        with self._exclusive("compile"):
-            self._setup(chosen, goals, DTYPES[name], seed)
+        from pybp import compiling
 
-    def _setup(
-        self,
-        optimizer: optim.Optimizer,
-        goals: tuple[Goal, ...],
-        dtype: np.dtype,
-        seed: int,
-    ) -> None:
-        store = self._store
-        if store is None or store.dtype != dtype:
-            store = self._new_store(dtype, seed)
-        for lowered in self._plans.values():
-            lowered.plan.retired = store is not self._store
-        self._plans, self._sums = {}, {}
-        store.state = tuple(store.new_vector() for _ in range(optimizer.state_vectors()))
-        store.average = store.new_vector() if optimizer.average else None
-        self._store, self._optimizer, self._goals = store, optimizer, goals
-        self._seed = seed
-        self.progress = cursor.Cursor()
-
-    def _new_store(self, dtype: np.dtype, seed: int) -> ParameterStore:
-        """Room for the parameters, drawn, or with the values that they had in another precision."""
-        nodes = topological(self._outputs)
-        store = ParameterStore(
-            (p for node in nodes for p in node.parameters),
-            dtype,
-            (r for node in nodes for r in node.running),
-        )
-        if self._store is None:
-            store.draw(seed)
-            parameters.inherit(self, store)
-        else:
-            for name in store.parameters:
-                store.view(name)[...] = self._store.view(name)
-            store.running[:] = self._store.running
-        return store
+        compiling.compile_model(self, optimizer, loss, metrics, dtype, seed, loss_weights)
 
     def initialize(self, seed: int = 0) -> None:
         """Draw all parameters anew and forget the training so far; scalers keep what they know."""
-        store = self._require("initialize")
-        seed = whole(seed, "seed", 0)
-        with self._exclusive("initialize"):
-            store.draw(seed)
-            store.reset_running()
-            for vector in store.vectors().values():
-                vector[:] = 0
-            self._seed = seed
-            self.progress = cursor.Cursor()
+        from pybp import compiling
+
+        compiling.initialize(self, seed)
 
     def adapt(self, x: object) -> None:
         """Let the model's scaler take the statistics of the rows of `x`: give it the rows that the
@@ -472,8 +419,8 @@ class Model:
         return text
 
     def plot(self, path: str | PathLike | None = None) -> Figure:
-        """The graph of layers as a picture: names, kinds, output shapes and arrows; saved to `path`,
-        as PNG, SVG or PDF, when one is given. Needs matplotlib (`pip install "pybp[plot]"`)."""
+        """The graph of layers as a picture: names, kinds, output shapes and arrows; saved to
+        `path`, as PNG, SVG or PDF, when one is given. Needs matplotlib (`pip install "pybp[plot]"`)."""
         from pybp import diagram
 
         return diagram.draw(self.network, path)

@@ -1,35 +1,24 @@
 """The graph of layers that a model is: which layer is called on the outputs of which.
 
-Calling a layer on nodes builds its nodes at once, so that a mistake is found at the line that makes
-it, and remembers the call. A model is made of those calls: it settles the layers' names in
-topological order and builds nodes of its own. So one layer object may stand in any number of models,
-each with parameters of its own, and a layer that is called twice in one model shares them.
+A model is made of calls (`pybp.calls`): it settles the layers' names in topological order and
+builds nodes of its own. So one layer object may stand in any number of models, each with parameters
+of its own, and a layer that is called twice in one model has one set of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pybp._core import MAX_SOURCES
-from pybp.graph import Node, Parameter, Running
+from pybp.calls import Call, Origin, Use, node_of, ordered, taken, uses_of
+from pybp.graph import Node
 from pybp.layers.base import Layer
 from pybp.layers.input import Input
 
 if TYPE_CHECKING:
     from pybp.model import Model
-
-Origin = tuple["Model", str]  # the model that a layer was taken from, and its name there
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One use of a layer: the nodes that it was called on."""
-
-    layer: Layer
-    inputs: tuple[Node, ...]
-    origin: Origin | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,20 +64,17 @@ class Network:
         return [self.steps[i].label for i in which]
 
 
-Use = tuple[Layer, tuple[int, ...], "Origin | None"]  # a step whose name is not settled
-
-
 # -- calling ---------------------------------------------------------------------------------------
 
 
 def call(layer: Layer, given: object, origin: Origin | None = None) -> Node:
     """See `Layer.__call__`."""
-    nodes = _taken(layer, given)
+    nodes = taken(layer, given)
     try:
         node = _built(layer, nodes, layer.name or layer.kind())
     except ValueError:
         # Now that names matter: the same again, as a model would name them.
-        uses, index = _uses(_ordered(nodes), {})
+        uses, index = uses_of(ordered(nodes))
         settle([*uses, (layer, tuple(index[id(n)] for n in nodes), None)], {})
         raise
     node.call = Call(layer, nodes, origin)
@@ -100,47 +86,6 @@ def _built(layer: Layer, nodes: Sequence[Node], name: str) -> Node:
     x = None if not nodes else list(nodes) if layer.merges else nodes[0]
     node = layer.build(x, name)  # type: ignore[arg-type]
     return Node("identity", (node,), layer=name) if any(node is n for n in nodes) else node
-
-
-def node_of(value: object, what: str) -> Node:
-    """What is symbolic in `value`: a node, or the one that an `Input` feeds."""
-    if isinstance(value, Node):
-        return value
-    if isinstance(value, Input):
-        return value.node
-    remedy = "begin with x = bp.Input(shape), and call layers on it: bp.Dense(10)(x)"
-    if isinstance(value, Layer):
-        kind = type(value).__name__
-        remedy = f"this is a layer that was not called on anything: {kind}(...)(x)"
-    elif hasattr(value, "predict"):
-        remedy = "this is a model: call it, model(x), or take one of its outputs"
-    elif hasattr(value, "__array__"):
-        remedy = "arrays go into model.predict(...); " + remedy
-    raise TypeError(f"{what} must be the output of a layer, got {_short(value)}; {remedy}")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"a {type(value).__name__}"
-
-
-def _taken(layer: Layer, given: object) -> tuple[Node, ...]:
-    """The nodes that a layer is called on, as many as it takes."""
-    kind = type(layer).__name__
-    if isinstance(layer, Input):
-        raise TypeError(f"{kind} is where arrays enter: it is called on nothing, layers are on it")
-    several = isinstance(given, list | tuple)
-    parts = list(given) if isinstance(given, list | tuple) else [given]
-    nodes = tuple(
-        node_of(part, f"input {i} of {kind}" if several else f"the input of {kind}")
-        for i, part in enumerate(parts)
-    )
-    if not layer.merges and len(nodes) != 1:
-        raise ValueError(
-            f"{kind} takes one input, got {len(nodes)}: merge them first, for instance with "
-            "bp.concat([a, b]) or bp.add([a, b])"
-        )
-    return nodes
 
 
 def apply(model: Model, given: object) -> Node | list[Node]:
@@ -192,7 +137,7 @@ def settle(uses: Sequence[Use], sources: Mapping[int, int]) -> list[Step]:
     names = _names([layer for layer, _, _ in uses])
     steps: list[Step] = []
     count: dict[str, int] = {}
-    known: dict[str, tuple[Parameter | Running, Node]] = {}
+    known: dict[str, tuple[Any, Node]] = {}
     for number, (layer, inputs, origin) in enumerate(uses):
         name = names[id(layer)]
         nodes = [steps[i].node for i in inputs]
@@ -214,7 +159,8 @@ def _share(node: Node, inputs: Sequence[Node], known: dict) -> None:
         if id(own) in seen:
             continue
         seen.add(id(own))
-        for part in (*own.parameters, *own.running):
+        parts: list[Any] = [*own.parameters, *own.running]
+        for part in parts:
             other, first = known.setdefault(part.name, (part, inputs[0] if inputs else node))
             if other.shape != part.shape:
                 here = inputs[0].shape if inputs else node.shape
@@ -269,8 +215,8 @@ def traced(inputs: object, outputs: object) -> Network:
             f"a model has at most {MAX_SOURCES - 1} inputs and outputs together, got "
             f"{len(ins)} and {len(outs)}"
         )
-    order = _ordered([*ins, *outs])
-    uses, index = _uses(order, {})
+    order = ordered([*ins, *outs])
+    uses, index = uses_of(order)
     names = _names([layer for layer, _, _ in uses])
     label = {id(n): names[id(uses[index[id(n)]][0])] for n in order}
     _check_ends(ins, outs, order, label)
@@ -282,18 +228,16 @@ def traced(inputs: object, outputs: object) -> Network:
     )
 
 
-def restored(
-    layers: Sequence[Layer], calls: Sequence[object], inputs: object, outputs: object
-) -> Network:
+def restored(layers: Sequence[Layer], calls: Any, inputs: Any, outputs: Any) -> Network:
     """The network of a model file: calls are [layer, [step, ...]], each on steps before it."""
     uses: list[Use] = []
-    for number, (layer, steps) in enumerate(calls):  # type: ignore[misc]
+    for number, (layer, steps) in enumerate(calls):
         before = tuple(_index(i, number) for i in steps)
         made = layers[_index(layer, len(layers))]
         if isinstance(made, Input) != (not before) or (len(before) > 1 and not made.merges):
             raise ValueError(f"call {number} has {len(before)} inputs")
         uses.append((made, before, None))
-    ins, outs = ([_index(i, len(uses)) for i in part] for part in (inputs, outputs))  # type: ignore[attr-defined]
+    ins, outs = ([_index(i, len(uses)) for i in part] for part in (inputs, outputs))
     fed = [i for i, (layer, _, _) in enumerate(uses) if isinstance(layer, Input)]
     if sorted(ins) != fed or not outs or len(set(outs)) < len(outs):
         raise ValueError("its inputs and outputs do not fit its calls")
@@ -361,53 +305,3 @@ def _behind(node: Node, order: Sequence[Node]) -> list[Node]:
         if any(id(parent) in found for parent in n.call.inputs):  # type: ignore[union-attr]
             found.add(id(n))
     return [n for n in order if id(n) in found and n is not node]
-
-
-def _uses(order: Sequence[Node], index: dict[int, int]) -> tuple[list[Use], dict[int, int]]:
-    """The calls of nodes, each after its inputs, and every node's place among them."""
-    uses: list[Use] = []
-    for number, node in enumerate(order):
-        made = node.call
-        assert made is not None
-        index[id(node)] = number
-        uses.append((made.layer, tuple(index[id(n)] for n in made.inputs), made.origin))
-    return uses, index
-
-
-def _ordered(roots: Sequence[Node]) -> list[Node]:
-    """The outputs of all calls that the roots depend on, each after its inputs. Iterative."""
-    order: list[Node] = []
-    state: dict[int, bool] = {}  # False on the way down, True when done
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            state[id(node)] = True
-            order.append(node)
-            continue
-        if id(node) in state:
-            if not state[id(node)]:
-                around = [n.layer for n, up in stack if up]
-                raise ValueError(
-                    f"the graph has a cycle: the output of layer {node.layer!r} depends on itself, "
-                    f"by way of {', '.join(dict.fromkeys(around[around.index(node.layer) :]))}"
-                )
-            continue
-        state[id(node)] = False
-        stack.append((node, True))
-        stack.extend((parent, False) for parent in reversed(_call_of(node).inputs))
-    return order
-
-
-def _call_of(node: Node) -> Call:
-    """The call that made a node; one that no layer made is a layer that applies its op."""
-    if node.call is None:
-        if node.parameters or node.running or not node.inputs:
-            raise ValueError(
-                f"a node of op {node.op!r} was made by no layer: make nodes by calling layers, "
-                "beginning with bp.Input(shape)"
-            )
-        from pybp.layers.operation import Operation  # few need it
-
-        node.call = Call(Operation(node.op, **node.attrs), node.inputs)
-    return node.call

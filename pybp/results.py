@@ -14,7 +14,7 @@ from pybp.graph import Node
 
 
 class Part:
-    """What is summed of one output: its loss and metrics, of targets with `width` values per row."""
+    """What is summed of one output: loss and metrics, of targets with `width` values per row."""
 
     def __init__(self, results: Results, goal: Goal, width: int, source: int) -> None:
         self._results = results
@@ -118,9 +118,7 @@ class Results:
         total = sums[:, self._total, None] if self.weighted else float(rows)
         # Rows that all have weight 0 have sums that are 0.
         means = sums / np.where(total, total, 1.0)
-        single = [
-            (means if goal.loss.mean else sums)[:, k] for k, goal in enumerate(self.goals)
-        ]
+        single = [(means if goal.loss.mean else sums)[:, k] for k, goal in enumerate(self.goals)]
         found = {"loss": self.total_loss(single).tolist()}
         if len(self.goals) > 1:
             for goal, values in zip(self.goals, single, strict=True):

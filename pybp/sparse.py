@@ -106,8 +106,8 @@ def _numbers(part: object, what: str) -> np.ndarray:
 
 
 def _check_reader(model: Model, what: str) -> Node:
-    """The input: sparse rows need one alone, with nothing but dense layers right behind it. Anything
-    else would fill them up."""
+    """The input: sparse rows need one alone, with nothing but dense layers right behind it.
+    Anything else would fill them up."""
     first, *others = model.network.nodes(model.network.inputs)
     remedy = toarray_remedy(what)
     if others:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pybp import cursor, parameters, rows
 from pybp._core import Run, Source
+from pybp.binding import Sources
 from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
 from pybp.goals import all_names
@@ -100,7 +101,7 @@ class _Trainer:
     def __init__(
         self,
         model: Model,
-        sources: rows.Sources,
+        sources: Sources,
         batch: int,
         shuffle: bool,
         watchers: Watchers | None = None,
@@ -128,7 +129,7 @@ class _Trainer:
     def plan(self) -> list[int]:
         return [self.rows, self.batch, int(self.shuffle), int(self.results.weighted)]
 
-    def fit(self, epochs: int, validation: rows.Sources | None, verbose: int) -> None:
+    def fit(self, epochs: int, validation: Sources | None, verbose: int) -> None:
         """Train, watched by callbacks and on a progress line, until `epochs` are done or somebody
         sets `model.stop_training`."""
         model, history, watchers = self.model, self.history, self.watchers
@@ -155,7 +156,7 @@ class _Trainer:
                 history.complete()
                 progress.close()
 
-    def _epochs(self, epochs: int, validation: rows.Sources | None, progress: Progress) -> None:
+    def _epochs(self, epochs: int, validation: Sources | None, progress: Progress) -> None:
         model, history, watchers = self.model, self.history, self.watchers
         watched = validation is not None or (watchers is not None and watchers.epochs)
         most = 1 if watched else max(1, MOST_STEPS // self.batches)
@@ -288,9 +289,11 @@ class _Trainer:
             op = self.lowered.parameter_names[index]
             what = f"parameter {op} went non-finite in the step before"
         else:
-            op = self.lowered.order[self.lowered.instructions[index]["node"]].layer
-            of_rows = "per_row" in self.lowered.order[self.lowered.instructions[index]["node"]].flags
-            what = f"the {op} is not finite" if of_rows else f"layer {op!r} overflowed"
+            node = self.lowered.order[self.lowered.instructions[index]["node"]]
+            op = node.layer
+            what = f"layer {op!r} overflowed"
+            if "per_row" in node.flags:
+                what = f"the {op} is not finite"
         rate = float(cursor.rates(self.model, np.array([run.step]))[0])
         epoch = self.history.epochs
         return DivergenceError(

@@ -14,7 +14,8 @@ Y = np.stack([X[:, 0] * X[:, 1], X.sum(axis=1)], axis=1)
 
 def compiled(inputs, outputs, dtype="float64", **how):
     model = bp.Model(inputs, outputs)
-    model.compile(**{"optimizer": bp.optim.Adam(0.01), "loss": "mse", "seed": 3, **how}, dtype=dtype)
+    usual = {"optimizer": bp.optim.Adam(0.01), "loss": "mse", "seed": 3, "dtype": dtype}
+    model.compile(**usual | how)
     return model
 
 
@@ -186,7 +187,7 @@ def test_a_model_is_a_layer_that_starts_from_its_trained_values():
 
 
 def test_values_pass_through_models_in_models():
-    whole, coder = autoencoder()
+    _, coder = autoencoder()
     coder.compile(loss="mse", dtype="float64", seed=8)
     a = bp.Input(6)
     middle = bp.Model(a, bp.Dense(4, "relu")(coder(a)))  # never compiled itself

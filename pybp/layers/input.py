@@ -40,7 +40,7 @@ class Input(Layer):
     def node(self) -> Node:
         """The rows as a symbolic value, always the same one."""
         if self._node is None:
-            from pybp.network import Call
+            from pybp.calls import Call
 
             self._node = self.build(None, self.name or self.kind())
             self._node.call = Call(self, ())

@@ -120,8 +120,8 @@ class Minimum(Maximum):
 
 
 class Concat(Merge):
-    """Its inputs side by side along one axis of a row, -1 for the last; they have the same size along
-    all others. Of images (channels, height, width), axis 0 is the channels.
+    """Its inputs side by side along one axis of a row, -1 for the last; they have the same size
+    along all others. Of images (channels, height, width), axis 0 is the channels.
     """
 
     def __init__(self, axis: int = -1, name: str | None = None) -> None:
