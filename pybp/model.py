@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import _core, binding, cursor, data, optim, parameters, summary
+from pybp import _core, cursor, data, optim, parameters
 from pybp.checks import whole
 from pybp.errors import NotCompiledError
 from pybp.graph import Node
 from pybp.history import History
 from pybp.layers import Layer
-from pybp.results import Results
 from pybp.schedules import Schedule
 from pybp.store import ParameterStore
 
-# The compiler, a fifth of the time of `import pybp`, is imported in use.
+# What is not needed to define a model, such as the compiler, is imported in use.
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pybp.losses import Loss
     from pybp.lower import Lowered, Request
     from pybp.network import Network
+    from pybp.results import Results
 
 
 class Model:
@@ -210,6 +210,8 @@ class Model:
         weighted, rows = len(sources) > last, sources[0].array
         key = widths, weighted, data.kind(rows)
         if key not in self._sums:
+            from pybp.results import Results
+
             self._sums[key] = Results(self._goals, inputs, widths, weighted).reading(rows)
         return self._sums[key]
 
@@ -221,6 +223,8 @@ class Model:
         names: tuple[str, str, str] = ("x", "y", "sample_weight"),
     ) -> tuple[_core.Source, ...]:
         """Inputs and targets, and weights where they are given: bound, checked, of one length."""
+        from pybp import binding
+
         return binding.pair(self, x, y, sample_weight, names)
 
     @property
@@ -392,6 +396,8 @@ class Model:
     def activations(self, x: object) -> dict[str, np.ndarray]:
         """Every layer's output by the layer's name, (N, ...), dropout being the identity."""
         self._require("activations")
+        from pybp import binding
+
         arrays = binding.inputs(self, x)
         data.not_empty(arrays[0], "x")
         return self._inference.activations(self, arrays)
@@ -414,13 +420,16 @@ class Model:
     def summary(self) -> str:
         """Print, and return, a table of the layers: role (input, hidden, output), kind, output
         shape, parameters, FLOPs per row."""
+        from pybp import summary
+
         text = summary.table(self.network)
         print(text)
         return text
 
     def plot(self, path: str | PathLike | None = None) -> Figure:
         """The graph of layers as a picture: names, kinds, output shapes and arrows; saved to
-        `path`, as PNG, SVG or PDF, when one is given. Needs matplotlib (`pip install "pybp[plot]"`)."""
+        `path`, as PNG, SVG or PDF, when one is given. Needs matplotlib
+        (`pip install "pybp[plot]"`)."""
         from pybp import diagram
 
         return diagram.draw(self.network, path)
