@@ -50,21 +50,18 @@ def _between(node: Node, inputs: Sequence[Node]) -> list[Node]:
 
 
 def _roles(network: Network, with_units: set[str]) -> dict[str, str]:
-    """Output layer: one with units that has none behind it, and what follows it. Input layer: what
-    has none before it and some behind it. All others are hidden."""
+    """Input layer: no units at it or before it. Output layer: no units behind it. All others are
+    hidden."""
     steps = network.steps
     units = [step.name in with_units for step in steps]
-    after, before = list(units), list(units)  # some from here on; some up to here
-    below = [False] * len(steps)  # some behind it
+    before, behind = list(units), [False] * len(steps)
     for i, step in enumerate(steps):
         before[i] = units[i] or any(before[j] for j in step.inputs)
     for i in reversed(range(len(steps))):
         for j in steps[i].inputs:
-            below[j] = below[j] or after[i]
-            after[j] = after[j] or after[i]
-    ends = {i: not below[i] for i in range(len(steps))}
+            behind[j] |= units[i] or behind[i]
     return {
-        step.label: "input" if not before[i] and below[i] else "output" if ends[i] else "hidden"
+        step.label: "input" if not before[i] else "hidden" if behind[i] else "output"
         for i, step in enumerate(steps)
     }
 

@@ -5,7 +5,6 @@ import pytest
 from refusal import says
 
 import pybp as bp
-from pybp.errors import ModelFileError
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(45, 6))
@@ -83,6 +82,26 @@ def test_it_learns(net):
     model = compiled(*net(), "float32")
     losses = model.fit(X, Y, epochs=150, batch_size=15, verbose=0).history["loss"]
     assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_tiny_nets_train_in_lanes_as_in_rows(net, monkeypatch):
+    found = []
+    for most in (64, 0):
+        monkeypatch.setattr("pybp.lanes.MOST_ROWS", most)
+        model = compiled(*net())
+        model.fit(X, Y, epochs=3, batch_size=16, verbose=0)
+        (plan,) = [plan for key, plan in model._plans.items() if key[0] == "train"]
+        assert ("lanes_feed" in plan.describe()) == (most > 0)
+        found.append(model.predict(X))
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
+
+
+def test_an_activation_behind_a_sum_is_fused():
+    model = compiled(*residual())
+    model.predict(X)
+    (plan,) = model._plans.values()
+    assert plan.describe().count("add + relu") == 2
 
 
 def test_outputs_are_numpys():
@@ -234,68 +253,6 @@ def test_frozen_branches_and_rates_of_their_own():
     model.freeze(slow)
     model.fit(X, Y, epochs=1, verbose=0)
     assert model.state()["frozen"] == ["dense0", "dense1"]
-
-
-# -- files -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("net", NETS)
-def test_a_loaded_model_is_equal_and_goes_on_to_the_same_bits(net, tmp_path):
-    model = compiled(*net(), "float32", metrics=["mae"])
-    model.fit(X, Y, epochs=2, batch_size=16, verbose=0)
-    model.save(tmp_path / "m.safetensors")
-    other = bp.load(tmp_path / "m.safetensors")
-    assert type(other) is bp.Model and repr(other) == repr(model)
-    assert other.summary() == model.summary()
-    assert other.predict(X).tobytes() == model.predict(X).tobytes()
-    histories = [m.fit(X, Y, epochs=2, batch_size=16, verbose=0).history for m in (model, other)]
-    assert histories[0] == histories[1]
-    assert [v.tobytes() for v in model.tensors().values()] == [
-        v.tobytes() for v in other.tensors().values()
-    ]
-
-
-def test_sub_models_are_saved_with_the_model(tmp_path):
-    _, coder = autoencoder()
-    coder.compile(loss="mse", seed=8)
-    a, b = bp.Input(6), bp.Input(6)
-    model = compiled([a, b], bp.subtract([coder(a), coder(b)]), "float32")
-    model.fit([X, X[::-1]], Y @ np.ones((2, 3)), epochs=1, verbose=0)
-    model.save(tmp_path / "m.safetensors")
-    other = bp.load(tmp_path / "m.safetensors")
-    assert other.predict([X, X[::-1]]).tobytes() == model.predict([X, X[::-1]]).tobytes()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"calls": []},
-        {"calls": None},
-        {"calls": [[0, []], [1, [1]], [2, [1, 0]], [3, [2]]]},  # on itself
-        {"calls": [[0, []], [1, [-1]], [2, [1, 0]], [3, [2]]]},
-        {"calls": [[0, []], [1, [0]], [2, [3, 0]], [3, [2]]]},  # on a later one
-        {"calls": [[0, []], [1, [0]], [2, [1, 0]], [9, [2]]]},
-        {"calls": [[0, []], [1, [0, 0]], [2, [1, 0]], [3, [2]]]},
-        {"calls": [[0, []], [1, []], [2, [1, 0]], [3, [2]]]},
-        {"calls": [[0, []], [1, [0]], [2, [1, True]], [3, [2]]]},
-        {"inputs": []},
-        {"inputs": [1]},
-        {"inputs": [0, 0]},
-        {"outputs": []},
-        {"outputs": [4]},
-        {"outputs": [3, 3]},
-        {"outputs": "3"},
-    ],
-)
-def test_a_forged_graph_is_refused(change, tmp_path, monkeypatch):
-    from pybp import io
-
-    path = tmp_path / "m.safetensors"
-    model = compiled(*skipping(), "float32")
-    monkeypatch.setattr(io, "_graph", lambda m, kept=io._graph: kept(m) | change)
-    model.save(path)
-    with pytest.raises(ModelFileError):
-        bp.load(path)
 
 
 # -- looking ---------------------------------------------------------------------------------------

@@ -218,6 +218,17 @@ def test_weight_two_is_a_row_twice_and_zero_none():
         np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-14)
 
 
+def test_class_weights_with_several_inputs():
+    a, b = bp.Input(5), bp.Input(6)
+    model = bp.Model([a, b], bp.Dense(3)(bp.concat([a, b])))
+    model.compile(bp.optim.SGD(1e-12), "cross_entropy", dtype="float64", seed=1)
+    x = [A, B.reshape(N, -1)]
+    factor = np.array([0.5, 1.0, 3.0])[CLASSES]
+    logs = model.train_on_batch(x, CLASSES, WEIGHT, {0: 0.5, 2: 3.0})
+    wanted = model.evaluate(x, CLASSES, sample_weight=factor * WEIGHT)
+    np.testing.assert_allclose(logs["loss"], wanted["loss"], rtol=1e-9)
+
+
 def test_validation_split_is_the_last_rows():
     models = [build("float32"), build("float32")]
     one = models[0].fit(X, Y, epochs=2, validation_split=0.25, sample_weight=WEIGHT, verbose=0)

@@ -104,9 +104,13 @@ static void harm_group(rng *r, pb_plan *p) {
 }
 
 static void harm_plan(rng *r, pb_plan *p) {
-  switch (rng_below(r, 17)) {
+  switch (rng_below(r, 18)) {
     case 14: harm_group(r, p); break;
     case 15: p->average = NULL; break;
+    case 17:
+      p->nloss = odd_int(r, p->nloss);
+      p->loss_weight[0] = rng_below(r, 2) ? 0.5 : NAN;
+      break;
     case 16: p->accumulates = !p->accumulates; break;
     case 0: p->nforward = odd_int(r, p->nforward); break;
     case 1: p->nresult = odd_int(r, p->nresult); break;
@@ -132,7 +136,7 @@ typedef struct {
 } arrays;
 
 static arrays arrays_new(const dataset *d) {
-  static const int64_t cols[] = {0, 0, 5, 1, 7, 4, 2, 8};
+  static const int64_t cols[PB_MAX_SOURCE] = {0, 0, 5, 1, 7, 4, 2, 8, 3, 6, 1, 1, 9, 2, 4, 5};
   arrays a = {.source = {d->source[0], d->source[1]}};
   rng r = {1};
   for (int i = 2; i < PB_MAX_SOURCE; i++) {

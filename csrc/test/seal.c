@@ -32,6 +32,10 @@ static const char *break_plan(const net_plan *n, pb_plan *p, int i) {
     case 16: return p->param = NULL, "no parameter vector";
     case 17: return p->grad = NULL, "no gradient vector";
     case 18: return p->state[1] = NULL, "no state vector";
+    case 19: return p->nloss = 0, "no loss";
+    case 20: return p->nloss = p->nresult + 1, "more losses than results";
+    case 21: return p->loss_weight[0] = -1, "a loss of negative weight";
+    case 22: return p->loss_weight[0] = NAN, "a loss whose weight is no number";
     default: return NULL;
   }
 }

@@ -24,8 +24,7 @@ def run(path: Path) -> None:
         ("file", f"{path}, {path.stat().st_size:,} bytes"),
         ("optimizer", _call(optimizer)),
         ("learning rate", _call(rate) if isinstance(rate, dict) else f"{rate:g}"),
-        ("loss", _call(state["loss"], bp.losses.get)),
-        ("metrics", ", ".join(_call(m, bp.metrics.get) for m in state["metrics"]) or "none"),
+        *_goals(state, model.network.names(model.network.outputs)),
         ("precision", str(state["dtype"])),
         ("seed", str(state["seed"])),
         ("optimizer state", f"{cursor.step:,} steps, {cursor.epoch:,} epochs"),
@@ -37,6 +36,19 @@ def run(path: Path) -> None:
     console = screen.out()
     console.print()
     console.print(screen.facts(rows))
+
+
+def _goals(state: dict[str, Any], outputs: list[str]) -> list[tuple[str, str]]:
+    """Losses and metrics, of each output by its name where there are several."""
+    rows = []
+    parts = zip(outputs, state["losses"], state["loss_weights"], state["metrics"], strict=True)
+    for name, loss, weight, metrics in parts:
+        of = f" of {name}" if len(outputs) > 1 else ""
+        times = f"{weight:g} " if weight != 1 else ""
+        rows.append((f"loss{of}", times + _call(loss, bp.losses.get)))
+        known = ", ".join(_call(m, bp.metrics.get) for m in metrics)
+        rows.append((f"metrics{of}", known or "none"))
+    return rows
 
 
 def _call(described: dict[str, Any], named: Callable[[object], Any] | None = None) -> str:

@@ -23,6 +23,12 @@ def run(model_path: Path, data: Path, out: Path | None, header: bool | None) -> 
     if out is not None and out.is_dir():
         raise screen.Usage(f"{out} is a folder; name a file in it", "--out")
     model = bp.load(model_path)
+    ends = len(model.network.inputs), len(model.network.outputs)
+    if ends != (1, 1):
+        raise ValueError(
+            f"{model_path}: a table is the rows of a model of one input and one output, and this "
+            f"one has {ends[0]} and {ends[1]}: use bp.load(...).predict([...]) in Python"
+        )
     x, truth = _rows(data, model, header)
     outputs = model.predict(x)
     if out is not None and out.suffix == ".npy":

@@ -1,0 +1,110 @@
+"""Model files of functional models: equal models, the same bits, and no crash by a forged graph."""
+
+import json
+
+import numpy as np
+import pytest
+from test_functional import NETS, X, Y, autoencoder, compiled, skipping
+
+import pybp as bp
+from pybp import io
+from pybp.errors import ModelFileError
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_a_loaded_model_is_equal_and_goes_on_to_the_same_bits(net, tmp_path):
+    model = compiled(*net(), "float32", metrics=["mae"])
+    model.fit(X, Y, epochs=2, batch_size=16, verbose=0)
+    model.save(tmp_path / "m.safetensors")
+    other = bp.load(tmp_path / "m.safetensors")
+    assert type(other) is bp.Model and repr(other) == repr(model)
+    assert other.summary() == model.summary()
+    assert other.predict(X).tobytes() == model.predict(X).tobytes()
+    histories = [m.fit(X, Y, epochs=2, batch_size=16, verbose=0).history for m in (model, other)]
+    assert histories[0] == histories[1]
+    assert [v.tobytes() for v in model.tensors().values()] == [
+        v.tobytes() for v in other.tensors().values()
+    ]
+
+
+def test_sub_models_are_saved_with_the_model(tmp_path):
+    _, coder = autoencoder()
+    coder.compile(loss="mse", seed=8)
+    a, b = bp.Input(6), bp.Input(6)
+    model = compiled([a, b], bp.subtract([coder(a), coder(b)]), "float32")
+    model.fit([X, X[::-1]], Y @ np.ones((2, 3)), epochs=1, verbose=0)
+    model.save(tmp_path / "m.safetensors")
+    other = bp.load(tmp_path / "m.safetensors")
+    assert other.predict([X, X[::-1]]).tobytes() == model.predict([X, X[::-1]]).tobytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calls": []},
+        {"calls": None},
+        {"calls": [[0, []], [1, [1]], [2, [1, 0]], [3, [2]]]},  # on itself
+        {"calls": [[0, []], [1, [-1]], [2, [1, 0]], [3, [2]]]},
+        {"calls": [[0, []], [1, [0]], [2, [3, 0]], [3, [2]]]},  # on a later one
+        {"calls": [[0, []], [1, [0]], [2, [1, 0]], [9, [2]]]},
+        {"calls": [[0, []], [1, [0, 0]], [2, [1, 0]], [3, [2]]]},
+        {"calls": [[0, []], [1, []], [2, [1, 0]], [3, [2]]]},
+        {"calls": [[0, []], [1, [0]], [2, [1, True]], [3, [2]]]},
+        {"inputs": []},
+        {"inputs": [1]},
+        {"inputs": [0, 0]},
+        {"outputs": []},
+        {"outputs": [4]},
+        {"outputs": [3, 3]},
+        {"outputs": "3"},
+    ],
+)
+def test_a_forged_graph_is_refused(change, tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    model = compiled(*skipping(), "float32")
+    monkeypatch.setattr(io, "_graph", lambda m, kept=io._graph: kept(m) | change)
+    model.save(path)
+    with pytest.raises(ModelFileError):
+        bp.load(path)
+
+
+def places(tree, path=()):
+    yield path
+    for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+        if isinstance(value, dict | list):
+            yield from places(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def planted(tree, path, value):
+    if not path:
+        return value
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    copy[path[0]] = planted(tree[path[0]], path[1:], value)
+    return copy
+
+
+@pytest.mark.parametrize("junk", [None, -1, 0, 2**70, 1.5, True, "x", [], {}, [0], [[0, [0]]]])
+def test_junk_in_the_graph_is_a_model_or_an_error(junk, tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    model = compiled(*skipping(), "float32")
+    graph = io._graph(model)
+    monkeypatch.setattr(io, "_checksum", lambda *_: "")
+    for place in places(graph):
+        if place[:1] == ("layers",) and len(place) > 2 or not place:
+            continue  # tests/test_damaged_files.py
+        monkeypatch.setattr(io, "_graph", lambda m, forged=planted(graph, place, junk): forged)
+        model.save(path)
+        try:
+            loaded = bp.load(path)
+        except ModelFileError:
+            continue
+        assert np.isfinite(loaded.predict(X)).all()
+
+
+def test_the_graph_is_plain_data():
+    graph = io._graph(compiled(*skipping()))
+    assert json.loads(json.dumps(graph)) == graph
+    assert graph["calls"] == [[0, []], [1, [0]], [2, [1, 0]], [3, [2]]]
+    assert (graph["inputs"], graph["outputs"]) == ([0], [3])
