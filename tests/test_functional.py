@@ -45,7 +45,7 @@ def tied():
 def gated():
     """Every way of merging."""
     x = bp.Input(6)
-    a, b, c = (bp.Dense(5, activation)(x) for activation in ("tanh", "sigmoid", "softplus"))
+    a, b, c = (bp.Dense(3, activation)(x) for activation in ("tanh", "sigmoid", "softplus"))
     parts = [
         bp.add([a, b, c]),
         bp.subtract([a, b]),
