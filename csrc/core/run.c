@@ -175,8 +175,7 @@ static void begin_step(training *t) {
 /* The loss of the step's batch, per row. */
 static double loss_per_row(const training *t) {
   double loss = 0;
-  for (int32_t k = 0; k < t->plan->nloss; k++)
-    loss += t->plan->loss_weight[k] * t->batch_sums[k];
+  for (int32_t k = 0; k < t->plan->nloss; k++) loss += t->plan->loss_weight[k] * t->batch_sums[k];
   return loss / t->total;
 }
 
