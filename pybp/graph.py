@@ -69,7 +69,7 @@ class Node:
     """
 
     op: str
-    inputs: tuple[Node, ...] = ()
+    inputs: tuple[Node, ...] = field(default=(), repr=False)  # else shared ones repeat without end
     parameters: tuple[Parameter, ...] = ()
     attrs: dict = field(default_factory=dict)
     layer: str = ""

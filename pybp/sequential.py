@@ -25,6 +25,11 @@ class Sequential(Model):
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise TypeError(f"Sequential takes a list of layers, got {layers!r}")
         for i, layer in enumerate(layers):
+            if isinstance(layer, Model):
+                raise TypeError(
+                    f"layers[{i}] is a model: call it instead, and make a bp.Model of the result, "
+                    "as in x = bp.Input(shape); bp.Model(x, bp.Dense(10)(model(x)))"
+                )
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{i}] must be a layer such as bp.Dense(10), got {layer!r}")
         if len(layers) < 2 or not isinstance(layers[0], Input):

@@ -327,6 +327,12 @@ MISTAKES = {
         TypeError,
         ["axis", "last"],
     ),
+    "a model in a list": (
+        lambda: bp.Sequential([bp.Input(6), autoencoder()[0]]),
+        TypeError,
+        ["layers[1]", "call it"],
+    ),
+    "inputs that are no list": (lambda: bp.add(*branches()), TypeError, ["positional"]),
     "one input to merge": (lambda: bp.add([bp.Input(3)]), ValueError, ["Add", "two inputs"]),
     "several inputs": (
         lambda: bp.Dense(3)(list(branches())),
@@ -436,6 +442,13 @@ def test_a_thousand_layers_deep():
         h = bp.add([h, bp.Activation("tanh")(h)])
     model = bp.Model(x, bp.Dense(1)(h))
     assert len(model.network.steps) == 2002
+
+
+def test_a_node_of_many_paths_prints_shortly():
+    h = bp.Input(3).node
+    for _ in range(60):
+        h = bp.add([h, h])
+    assert len(repr(h)) < 500
 
 
 def test_more_inputs_than_an_op_takes():

@@ -152,36 +152,36 @@ class Concat(Merge):
         return in_parts(x, lambda nodes: Node("concat", nodes, attrs=dict(attrs), layer=name))
 
 
-def add(inputs: Sequence[object], name: str | None = None) -> Node:
+def add(inputs: Sequence[object], *, name: str | None = None) -> Node:
     """The sum of nodes of one shape."""
     return Add(name)(inputs)
 
 
-def subtract(inputs: Sequence[object], name: str | None = None) -> Node:
+def subtract(inputs: Sequence[object], *, name: str | None = None) -> Node:
     """The first node less the others."""
     return Subtract(name)(inputs)
 
 
-def multiply(inputs: Sequence[object], name: str | None = None) -> Node:
+def multiply(inputs: Sequence[object], *, name: str | None = None) -> Node:
     """The product of nodes of one shape, element by element."""
     return Multiply(name)(inputs)
 
 
-def average(inputs: Sequence[object], name: str | None = None) -> Node:
+def average(inputs: Sequence[object], *, name: str | None = None) -> Node:
     """The mean of nodes of one shape."""
     return Average(name)(inputs)
 
 
-def maximum(inputs: Sequence[object], name: str | None = None) -> Node:
+def maximum(inputs: Sequence[object], *, name: str | None = None) -> Node:
     """The largest of nodes of one shape, element by element."""
     return Maximum(name)(inputs)
 
 
-def minimum(inputs: Sequence[object], name: str | None = None) -> Node:
+def minimum(inputs: Sequence[object], *, name: str | None = None) -> Node:
     """The least of nodes of one shape, element by element."""
     return Minimum(name)(inputs)
 
 
-def concat(inputs: Sequence[object], axis: int = -1, name: str | None = None) -> Node:
+def concat(inputs: Sequence[object], axis: int = -1, *, name: str | None = None) -> Node:
     """Nodes side by side along one axis of a row."""
     return Concat(axis, name)(inputs)
