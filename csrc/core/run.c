@@ -172,13 +172,6 @@ static void begin_step(training *t) {
   for (int32_t k = 0; k < t->plan->nresult; k++) t->batch_sums[k] = 0;
 }
 
-/* The loss of the step's batch, per row. */
-static double loss_per_row(const training *t) {
-  double loss = 0;
-  for (int32_t k = 0; k < t->plan->nloss; k++) loss += t->plan->loss_weight[k] * t->batch_sums[k];
-  return loss / t->total;
-}
-
 /* What the optimiser needs for the step, for every group of parameters. */
 static void prepare(training *t) {
   const pb_plan *p = t->plan;
@@ -187,7 +180,7 @@ static void prepare(training *t) {
   bool weighs = p->nresult && t->total > 0;
   t->step = (pb_step){.learning_rate = r->learning_rate[at * r->rate_stride],
                       .t = r->step + 1,
-                      .loss = weighs ? loss_per_row(t) : r->last_loss,
+                      .loss = weighs ? pb_total_loss(p, t->batch_sums) / t->total : r->last_loss,
                       .last_loss = r->last_loss,
                       .average = r->average ? r->average[at * r->average_stride] : 0};
   for (int32_t g = 0; g < p->ngroup; g++) {
@@ -419,12 +412,15 @@ static bool readable_in_place(const pb_plan *p, const pb_source *source) {
 }
 
 /* Are the inputs of these rows numbers? Asked chunk by chunk, on the way into the cache. */
-static bool acceptable(const pb_source *s, int64_t first, int64_t n) {
+static bool acceptable(const mapping *m, int64_t first, int64_t n) {
   int64_t col;
-  if (s->limit <= 0 || s->start) return true;
-  pb_source part = *s;
-  part.data = (const char *)s->data + first * s->row_stride, part.rows = n;
-  return pb_check_finite(&part, s->limit, &col) < 0;
+  for (int32_t i = 0; i < m->plan->nsource; i++) {
+    pb_source part = m->source[i];
+    part.data = (const char *)part.data + first * part.row_stride, part.rows = n;
+    if (part.limit > 0 && !part.start && pb_check_finite(&part, part.limit, &col) >= 0)
+      return false;
+  }
+  return true;
 }
 
 static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
@@ -432,11 +428,10 @@ static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
   pb_lane lane = {.ptr = w->ptr, .scratch = w->scratch, .parts = 1, .source = m->source, .plan = p};
   lane.first_row = chunk * p->capacity;
   lane.n = m->rows - lane.first_row < p->capacity ? m->rows - lane.first_row : p->capacity;
-  for (int32_t i = 0; i < p->nsource; i++)
-    if (!acceptable(&m->source[i], lane.first_row, lane.n)) {
-      atomic_store(&m->refused, true);
-      return;
-    }
+  if (!acceptable(m, lane.first_row, lane.n)) {
+    atomic_store(&m->refused, true);
+    return;
+  }
   if (m->in_place)
     w->ptr[p->input] = (char *)m->source[p->instr[0].attr[0].i].data +
                        lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;

@@ -143,3 +143,9 @@ void pb_update(const pb_instr *k, const pb_lane *lane) {
   if (k->phase == PB_AVERAGE) average(lane, begin, end);
   else step(k, lane, begin, end);
 }
+
+double pb_total_loss(const pb_plan *p, const double *sums) {
+  double loss = 0;
+  for (int32_t k = 0; k < p->nloss; k++) loss += p->loss_weight[k] * sums[k];
+  return loss;
+}

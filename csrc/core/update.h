@@ -23,4 +23,7 @@ void pb_update_range(const pb_lane *, int32_t group, double factor, int64_t begi
 /* Partial sums of a PB_MEASURE. */
 int64_t pb_blocks(const pb_instr *);
 
+/* The loss of a batch, not yet divided by its rows, from the sums of its results. */
+double pb_total_loss(const pb_plan *, const double *sums);
+
 #endif

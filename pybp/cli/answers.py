@@ -55,7 +55,7 @@ def scores(model: Any, part: Part) -> Scores:
     if part.y.dtype.kind == "f":
         return Scores(len(part.y), of_values(part.y, outputs[:, 0]), outputs)
     y = part.y
-    if model.state()["loss"]["kind"] in ("mse", "sse", "halfsse"):
+    if model.state()["losses"][0]["kind"] in ("mse", "sse", "halfsse"):
         y = np.eye(outputs.shape[1])[y]
     found = {"loss": model.evaluate(part.x, y)["loss"]}
     # Counted from the outputs, so that the table says what the picture shows.
