@@ -159,3 +159,17 @@ def test_help_and_version(run):
     assert bp.__version__ in run("--version").stdout
     assert "train" in run().stdout
     assert "--learning-rate" in run("train", "--help").stdout
+
+
+def test_models_of_several_inputs_and_outputs(run, error):
+    a, b = bp.Input(2, name="left"), bp.Input(2, name="right")
+    h = bp.add([a, b])
+    model = bp.Model([a, b], [bp.Dense(1, name="near")(h), bp.Dense(3, name="far")(h)])
+    model.compile(loss={"near": "mae", "far": "cross_entropy"}, loss_weights={"near": 0.5})
+    model.save("two.safetensors")
+    out = run("info", "two.safetensors").stdout
+    for words in ("connected to", "left, right", r"loss of near +0\.5 mae", "loss of far +cross"):
+        assert re.search(words, out)
+    Path("t.csv").write_text("1,2\n3,4\n")
+    message = error("predict", "two.safetensors", "t.csv", code=1)
+    assert "two.safetensors" in message and "2 and 2" in message
