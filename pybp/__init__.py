@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pybp.io import load
     from pybp.layers import (
         AlphaDropout,
+        Augment,
         BatchNorm,
         Dropout,
         GaussianDropout,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         LayerNorm,
         Maxout,
         MinMaxScaler,
+        Normalize,
         RMSNorm,
         StandardScaler,
     )
@@ -51,6 +53,7 @@ _LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
 __all__ = [
     "Activation",
     "AlphaDropout",
+    "Augment",
     "BatchNorm",
     "Dense",
     "Dropout",
@@ -62,6 +65,7 @@ __all__ = [
     "Maxout",
     "MinMaxScaler",
     "Model",
+    "Normalize",
     "PReLU",
     "RMSNorm",
     "Sequential",

@@ -10,6 +10,7 @@ from pybp.layers.input import Input
 from pybp.layers.trained import TrainedLayer
 
 if TYPE_CHECKING:
+    from pybp.layers.augment import Augment, Normalize
     from pybp.layers.maxout import Maxout
     from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
     from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # Imported when first named, each from its module: most models have none of them.
 LAZY = {
     "AlphaDropout": "noise",
+    "Augment": "augment",
     "BatchNorm": "normalization",
     "Dropout": "noise",
     "GaussianDropout": "noise",
@@ -25,6 +27,7 @@ LAZY = {
     "LayerNorm": "normalization",
     "Maxout": "maxout",
     "MinMaxScaler": "scaler",
+    "Normalize": "augment",
     "RMSNorm": "normalization",
     "StandardScaler": "scaler",
 }
@@ -32,6 +35,7 @@ LAZY = {
 __all__ = [
     "Activation",
     "AlphaDropout",
+    "Augment",
     "BatchNorm",
     "Dense",
     "Dropout",
@@ -42,6 +46,7 @@ __all__ = [
     "LayerNorm",
     "Maxout",
     "MinMaxScaler",
+    "Normalize",
     "PReLU",
     "RMSNorm",
     "StandardScaler",
