@@ -102,9 +102,7 @@ def augment(x, seed=SEED, step=STEP, **attrs):
         bent = np.zeros((2, height, width))
         if attrs["elastic"]:
             z = [block(n * blocks + k, seed, step) for k in range(1, blocks)]
-            bent = displacements(
-                np.concatenate(z), height, width, attrs["elastic"], attrs["sigma"]
-            )
+            bent = displacements(np.concatenate(z), height, width, attrs["elastic"], attrs["sigma"])
         images = row.reshape(-1, height, width)
         found.append([warp(image, inverse, moved, bent, attrs["fill"]) for image in images])
     return np.reshape(found, x.shape)
@@ -142,7 +140,12 @@ ALL_AT_ONCE = {
 
 def uses(reference, **attrs):
     """Of one channel and of more, in training and not; wide, high, tiny and flat images."""
-    for shape, size in [((1, 9, 9), (9, 9)), ((3, 7, 18), (7, 18)), ((24,), (6, 4)), ((1, 1, 1), (1, 1))]:
+    for shape, size in [
+        ((1, 9, 9), (9, 9)),
+        ((3, 7, 18), (7, 18)),
+        ((24,), (6, 4)),
+        ((1, 1, 1), (1, 1)),
+    ]:
         height, width = size[-2:]
         use = {"inputs": [shape], "attrs": attrs | {"height": height, "width": width}, "rows": 5}
         yield use

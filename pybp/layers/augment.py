@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 
 import numpy as np
 
@@ -73,9 +74,9 @@ class Augment(Layer):
 
     >>> import numpy as np, pybp as bp
     >>> image = np.arange(12.0).reshape(1, 1, 3, 4)
-    >>> bp.Augment(crop=1, fill=-1).apply(image, seed=2)[0, 0]
-    array([[ 5.,  6.,  7., -1.],
-           [ 9., 10., 11., -1.],
+    >>> bp.Augment(crop=1, fill=-1).apply(image, seed=1)[0, 0]
+    array([[-1.,  4.,  5.,  6.],
+           [-1.,  8.,  9., 10.],
            [-1., -1., -1., -1.]])
     >>> layers = [bp.Input((1, 3, 4)), bp.Augment(shift=1), bp.Dense(2)]
     """
@@ -115,6 +116,11 @@ class Augment(Layer):
         self.stretch = real(stretch, "Augment: stretch", 0, 1e3)
         self.fill = real(fill, "Augment: fill", -3e38, 3e38)
         self.image_shape = None if image_shape is None else _dims(image_shape)
+
+    def config(self) -> dict:
+        """The arguments that make an equal layer again, without those at their defaults."""
+        defaults = {key: part.default for key, part in signature(Augment).parameters.items()}
+        return {key: value for key, value in super().config().items() if value != defaults[key]}
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
@@ -254,7 +260,7 @@ class Normalize(Layer):
         )
 
 
-def _setter(value: np.ndarray):
+def _setter(value: np.ndarray) -> Callable[[np.ndarray], None]:
     def bind(view: np.ndarray) -> None:
         view[...] = value
 
