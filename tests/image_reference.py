@@ -7,10 +7,8 @@ import numpy as np
 
 SEED, STEP = 7, 3  # of test_ops.Use, whose ops draw as the first of their plan
 MASK = 0xFFFFFFFF
-OFF = {
-    **dict.fromkeys(("shift", "rotation", "scale", "stretch", "shear", "elastic", "fill"), 0.0),
-    **{"flips": 0, "crop": 0, "sigma": 4.0},
-}
+OFF = dict.fromkeys(("shift", "rotation", "scale", "stretch", "shear", "elastic", "fill"), 0.0)
+OFF |= {"flips": 0, "crop": 0, "sigma": 4.0}
 RECTANGLES = {"rate": 0.6, "low": 0.05, "high": 0.5, "aspect": 3.0, "fill": 2.5}
 
 
@@ -132,21 +130,15 @@ def erase(x, rate, low, high, aspect, fill, height, width):
 
 REFERENCE = {"augment": lambda x, **attrs: x, "erase": lambda x, **attrs: x}
 
-ALL_AT_ONCE = {
-    **{"shift": 1.5, "rotation": 25.0, "scale": 0.2, "stretch": 0.1, "shear": 15.0, "flips": 3},
-    **{"crop": 2, "elastic": 12.0, "sigma": 2.0, "fill": -0.5},
-}
+ALL_AT_ONCE = {"shift": 1.5, "rotation": 25.0, "scale": 0.2, "stretch": 0.1, "shear": 15.0}
+ALL_AT_ONCE |= {"flips": 3, "crop": 2, "elastic": 12.0, "sigma": 2.0, "fill": -0.5}
+
+IMAGES = [((1, 9, 9), 9, 9), ((3, 7, 18), 7, 18), ((24,), 6, 4), ((1, 1, 1), 1, 1)]
 
 
 def uses(reference, **attrs):
     """Of one channel and of more, in training and not; wide, high, tiny and flat images."""
-    for shape, size in [
-        ((1, 9, 9), (9, 9)),
-        ((3, 7, 18), (7, 18)),
-        ((24,), (6, 4)),
-        ((1, 1, 1), (1, 1)),
-    ]:
-        height, width = size[-2:]
+    for shape, height, width in IMAGES:
         use = {"inputs": [shape], "attrs": attrs | {"height": height, "width": width}, "rows": 5}
         yield use
         yield use | {"training": True, "reference": reference}

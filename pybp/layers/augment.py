@@ -26,12 +26,12 @@ class Augment(Layer):
 
         q = F S^-1 H^-1 R^-1 (p - t) + d(p)
 
-    of the old one, between its pixels by bilinear interpolation, and is `fill` where q lies outside.
-    F mirrors, S scales, H shears, R turns, t moves and d bends. Amounts are drawn anew for every image
-    and step, uniformly and independently, as a function of the model's seed, the step and the image's
-    place in the batch: the same seed gives the same bits, for any number of threads and after `save`
-    and `load`. It is computed behind the gather by the threads that train, in one pass over images in
-    cache.
+    of the old one, between its pixels by bilinear interpolation, and is `fill` where q lies
+    outside. F mirrors, S scales, H shears, R turns, t moves and d bends. Amounts are drawn anew for
+    every image and step, uniformly and independently, as a function of the model's seed, the step
+    and the image's place in the batch: the same seed gives the same bits, for any number of threads
+    and after `save` and `load`. The threads that train compute it behind the gather, image by
+    image.
 
     Parameters
     ----------
@@ -42,35 +42,36 @@ class Augment(Layer):
     scale : float
         Width and height are multiplied by (1 + scale)^u, u uniform in [-1, 1]: 0.1 for up to 10 %
         larger or as much smaller.
-    stretch : float
-        Likewise the width is multiplied, and the height divided, by (1 + stretch)^u.
     shear : float
         Degrees, in [0, 80]: upright lines lean by up to so many either way.
     flip_horizontal, flip_vertical : bool
-        Mirrors every other image left to right, or top to bottom.
+        Mirrors every other image, chosen at random, left to right, or top to bottom.
     crop : int
-        Pixels: takes a crop of the image's own size from the image with a margin this wide, which is
-        to say that it moves by whole pixels.
+        Pixels: takes a crop of the image's own size from the image with a margin this wide, which
+        is to say that it moves by whole pixels.
     elastic, elastic_sigma : float
-        Elastic distortion: alpha and sigma of Simard, Steinkraus and Platt, ICDAR 2003, who found 34
-        and 4 pixels good for digits of 29 x 29. Displacements are smooth over sigma pixels, and
-        elastic / (sqrt(12 pi) sigma) pixels in the root mean square, here by cubic B-splines instead
-        of Gaussians. sigma is at least 0.5.
+        Elastic distortion: alpha and sigma of Simard, Steinkraus and Platt, ICDAR 2003, who found
+        34 and 4 pixels good for digits of 29 x 29. Displacements are smooth over sigma pixels, and
+        elastic / (sqrt(12 pi) sigma) pixels in the root mean square, here by cubic B-splines
+        instead of Gaussians. sigma is at least 0.5.
     erase : float
-        Probability that a rectangle is overwritten with `fill`: random erasing (Zhong et al., 2017).
+        Probability that a rectangle is overwritten with `fill`: random erasing (Zhong et al.,
+        arXiv 1708.04896).
     erase_area : (low, high)
         The rectangle's share of the image's area, within [0, 1].
     erase_aspect : float
         Its height over its width lies between 1 / erase_aspect and erase_aspect, at least 1.
+    stretch : float
+        The width is multiplied, and the height divided, by (1 + stretch)^u.
     fill : float
         What lies outside of the image, in the units of the layer's input: behind
         ``Input(..., scale=1 / 255)`` black is 0 and white 1.
     image_shape : (H, W) or (C, H, W), optional
         For flat rows such as those of ``Input(784)``.
 
-    Rows have shape (C, H, W), or (H, W) for one channel, or are flat. Nothing is passed back through
-    this layer, so it stands before all layers that are trained. `apply` shows what it does, and so
-    does `pybp.plots.augmented`.
+    Rows have shape (C, H, W), or (H, W) for one channel, or are flat. Nothing is passed back
+    through this layer, so it stands before all layers that are trained. `apply` shows what it does,
+    and so does `pybp.plots.augmented`.
 
     >>> import numpy as np, pybp as bp
     >>> image = np.arange(12.0).reshape(1, 1, 3, 4)
@@ -197,8 +198,8 @@ class Augment(Layer):
 
 class Normalize(Layer):
     """y = (x - mean_c) / std_c with constants for each channel c, in training and otherwise: what
-    published networks expect of their inputs. It is computed in doubles as rows are gathered, costs no
-    pass of its own, and is saved with the model.
+    published networks expect of their inputs. It is computed in doubles as rows are gathered, costs
+    no pass of its own, and is saved with the model.
 
     Parameters
     ----------
@@ -237,9 +238,9 @@ class Normalize(Layer):
     def build(self, x: Node | None, name: str) -> Node:
         if x is None or x.op != "feed" or x.running:
             raise ValueError(
-                f"layer {name!r}: Normalize changes the model's inputs, so it stands directly behind "
-                "bp.Input and before bp.Augment, whose fill is then in normalised units; use "
-                "bp.BatchNorm or bp.LayerNorm elsewhere"
+                f"layer {name!r}: Normalize changes the model's inputs, so it stands directly "
+                "behind bp.Input and before bp.Augment, whose fill is then in normalised units; "
+                "use bp.BatchNorm or bp.LayerNorm elsewhere"
             )
         channels = x.shape[0]
         wanted = max(len(self.mean), len(self.std))
@@ -269,8 +270,8 @@ def _setter(value: np.ndarray) -> Callable[[np.ndarray], None]:
 
 def _numbers(given: object, what: str) -> tuple[float, ...]:
     values = np.ravel(given).tolist() if isinstance(given, np.ndarray) else given
-    several = isinstance(values, list | tuple)
-    found = tuple(real(v, what, -1e30, 1e30) for v in (values if several else [values]))
+    several = list(values) if isinstance(values, list | tuple) else [values]
+    found = tuple(real(value, what, -1e30, 1e30) for value in several)
     if not found:
         raise ValueError(f"{what} is empty: give a number, or one for each channel")
     return found
