@@ -7,12 +7,12 @@ and with elastic ones besides. The same net in all three; only what it sees in t
 import pybp as bp
 
 EPOCHS = 40
-AFFINE = {"shift": 2, "rotation": 12, "scale": 0.12, "stretch": 0.06, "shear": 10}
+AFFINE = {"shift": 1, "rotation": 12, "scale": 0.12, "stretch": 0.08, "shear": 10}
 ELASTIC = AFFINE | {"elastic": 34, "elastic_sigma": 4}
 VARIATIONS = {"none": {}, "affine": AFFINE, "elastic": ELASTIC}
 
 
-def train(data, amounts, epochs=EPOCHS, seed=0, batch_size=128, rate=2e-3):
+def train(data, amounts, epochs=EPOCHS, seed=0, batch_size=128, rate=1e-2):
     """The model, its accuracy on the test images, and the seconds that its training took."""
     (x, y), (x_test, y_test) = data
     model = bp.Sequential(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
 
+    from pybp.layers import Augment
     from pybp.model import Model
 
 _BETWEEN = "#DADADA"  # tiles
@@ -156,3 +157,26 @@ def input_shape(shape: object, size: int, what: str) -> tuple[int, ...]:
             f"{shape!r}"
         )
     return dims
+
+
+def augmenting(given: Augment | Model) -> tuple[Augment, float]:
+    """The layer that augments, and the scale of the input before it."""
+    from pybp.layers import Augment, Input
+
+    if isinstance(given, Augment):
+        return given, 1.0
+    found = [layer for layer in given.layers if isinstance(layer, Augment)]
+    if not found:
+        raise ValueError("augmented: the model has no layer bp.Augment(...)")
+    return found[0], next(layer.scale for layer in given.layers if isinstance(layer, Input))
+
+
+def count(shown: int, total: int, thing: str) -> str:
+    """How many, in words."""
+    many = f"{total} {thing}" + "s" * (total != 1)
+    return many if shown == total else f"{shown} of {many}"
+
+
+def by(maps: NDArray[Any]) -> str:
+    """The size of maps (N, ...), in words."""
+    return " by ".join(map(str, maps.shape[1:]))

@@ -171,10 +171,10 @@ def filters(
     weight = weight if weight.ndim == 4 else weight[:, :, None]
     total, channels = weight.shape[:2]
     shown = weight[:count, :16]
-    words = f"{name}: {_of(len(shown), total, 'filter')} of {_by(weight[0])}"
+    words = f"{name}: {_tiles.count(len(shown), total, 'filter')} of {_tiles.by(weight[0])}"
     if channels == 1:
         return _signed_tiles(shown[:, 0], _tiles.grid_for(len(shown)), words, path)
-    words += f", {_of(shown.shape[1], channels, 'channel')}"
+    words += f", {_tiles.count(shown.shape[1], channels, 'channel')}"
     return _signed_tiles(
         shown.reshape(-1, *shown.shape[2:]), shown.shape[:2], words, path, named=True
     )
@@ -198,7 +198,7 @@ def weights(
     given = getattr(model.layers[0], "shape", None) if image_shape is None else image_shape
     shape = _tiles.input_shape(given, weight.shape[1], "weights")
     shown = weight[:count].reshape(-1, *shape).sum(axis=1)
-    words = f"{name}: weights of {_of(len(shown), len(weight), 'unit')}"
+    words = f"{name}: weights of {_tiles.count(len(shown), len(weight), 'unit')}"
     return _signed_tiles(shown, _tiles.grid_for(len(shown)), words, path)
 
 
@@ -235,7 +235,7 @@ def feature_maps(
     bands = figure.subfigures(len(chosen), 1, squeeze=False, height_ratios=heights)[:, 0]
     for band, grid, (name, value) in zip(bands, grids, chosen.items(), strict=True):
         shown = value[:count]
-        words = f"{name}: {_of(len(shown), len(value), 'map')} of {_by(value)}"
+        words = f"{name}: {_tiles.count(len(shown), len(value), 'map')} of {_tiles.by(value)}"
         axes = band.subplots()
         _tiles.draw(axes, _tiles.scale_for(shown).paint(shown), grid)
         axes.set_anchor("W")
@@ -255,7 +255,7 @@ def augmented(
     augment: a `pybp.Augment`, or a model with one, whose input's scale is then applied too. x:
     (N, C, H, W), (N, H, W), or flat rows with the layer's image_shape; the first eight are shown.
     """
-    layer, scale = _augmenting(augment)
+    layer, scale = _tiles.augmenting(augment)
     images = np.asarray(x)[:8] * np.float32(scale)
     if images.ndim < 2 or not len(images):
         raise ValueError(f"augmented: x must hold images (N, ...), got shape {images.shape}")
@@ -269,18 +269,6 @@ def augmented(
     names = ["original", *(str(k + 1) for k in range(versions))]
     _tiles.draw(figure.subplots(), tiles, (len(images), versions + 1), (), names)
     return _saved(figure, path)
-
-
-def _augmenting(given: Augment | Model) -> tuple[Augment, float]:
-    """The layer that augments, and the scale of the input before it."""
-    from pybp.layers import Augment, Input
-
-    if isinstance(given, Augment):
-        return given, 1.0
-    found = [layer for layer in given.layers if isinstance(layer, Augment)]
-    if not found:
-        raise ValueError("augmented: the model has no layer bp.Augment(...)")
-    return found[0], next(layer.scale for layer in given.layers if isinstance(layer, Input))
 
 
 def _signed_tiles(
@@ -297,16 +285,6 @@ def _signed_tiles(
     axes.set_title(words, fontsize=11, color=_draw.INK, loc="left")
     _tiles.key(figure, axes, scale)
     return _saved(figure, path)
-
-
-def _of(shown: int, total: int, thing: str) -> str:
-    """How many, in words."""
-    many = f"{total} {thing}" + "s" * (total != 1)
-    return many if shown == total else f"{shown} of {many}"
-
-
-def _by(maps: np.ndarray) -> str:
-    return " by ".join(map(str, maps.shape[1:]))
 
 
 def report(
