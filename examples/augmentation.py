@@ -30,12 +30,12 @@ def train(data, amounts, epochs=EPOCHS, seed=0, batch_size=128, rate=1e-2):
     return model, model.evaluate(x_test, y_test)["accuracy"], history.seconds
 
 
-def main(data, epochs=EPOCHS, seed=0):
-    """{variations: accuracy on the test images}, printed row by row."""
+def main(data, **how):
+    """{variations: accuracy on the test images}, printed row by row; `how` is of `train`."""
     found = {}
     print("| variations | test accuracy | seconds |\n| --- | ---: | ---: |")
     for name, amounts in VARIATIONS.items():
-        _, found[name], seconds = train(data, amounts, epochs, seed)
+        _, found[name], seconds = train(data, amounts, **how)
         print(f"| {name} | {found[name]:.2%} | {seconds:.0f} |", flush=True)
     return found
 
