@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import image_reference
+import augment_reference
 import loss_reference
 import numpy as np
 from loss_reference import log_softmax, softmax
@@ -45,7 +45,7 @@ def gelu_tanh(x):
 
 REFERENCE = (
     loss_reference.REFERENCE
-    | image_reference.REFERENCE
+    | augment_reference.REFERENCE
     | {
         "feed": lambda x, source, scale: scale * x,
         "dense": lambda x, w, b=0.0: x @ w.T + b,
@@ -237,5 +237,5 @@ CASES = {
     "layer_norm": list(row_norms(2)),
     "rms_norm": list(row_norms(1)),
 }
-for family in (loss_reference, image_reference):
+for family in (loss_reference, augment_reference):
     CASES |= {op: [Case(**use) for use in uses] for op, uses in family.CASES.items()}

@@ -1,9 +1,9 @@
 """Augmentation as a user sees it: each variation alone, what is drawn, when, and how often.
 
-`test_ops.py` compares both ops with `image_reference.py` pixel by pixel, in all instruction sets.
+`test_ops.py` compares both ops with `augment_reference.py` pixel by pixel, in all instruction sets.
 """
 
-import image_reference as reference
+import augment_reference as reference
 import numpy as np
 import pytest
 

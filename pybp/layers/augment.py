@@ -178,8 +178,8 @@ class Augment(Layer):
 
     def apply(self, x: object, seed: int = 0, step: int = 0) -> np.ndarray:
         """The images as step `step` of a training with this seed would see them as its batch:
-        `x`, (N, C, H, W), (N, H, W) or (N, values) with `image_shape`, of any real or integer type;
-        the answer has x's shape and is float32, or float64 where x is.
+        `x`, (N, C, H, W), (N, H, W) or (N, values) with `image_shape`, of any real or integer type
+        and channels first; the answer has x's shape and is float32, or float64 where x is.
         """
         from pybp.lower import Request, lower
         from pybp.store import ParameterStore
@@ -249,8 +249,12 @@ class Normalize(Layer):
                 f"layer {name!r}: Normalize has numbers for {wanted} channels, but rows of layer "
                 f"{x.layer!r} have shape {x.shape}, which is {channels}"
             )
-        scale, each = x.attrs["scale"], math.prod(x.shape[1:])
-        mean, std = (np.broadcast_to(part, channels).repeat(each) for part in (self.mean, self.std))
+        scale = x.attrs["scale"]
+        along = (-1, *(1 for _ in x.shape[1:]))
+        mean, std = (
+            np.broadcast_to(np.reshape(part, along), x.shape).ravel()
+            for part in (self.mean, self.std)
+        )
         parts = {"offset": mean / scale, "factor": scale / std}
         running = tuple(
             Running(f"{name}.{part}", value.shape, 0.0, _setter(value))
