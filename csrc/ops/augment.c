@@ -96,8 +96,10 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
               attr[CROP].i >= 0 && attr[CROP].i <= (int64_t)most &&
               image_within(attr[ELASTIC].f, 0, most) && image_within(attr[SIGMA].f, 0.5, most) &&
               isfinite((real)attr[FILL].f);
-  if (!fine || !image_infer(attr[HEIGHT].i, attr[WIDTH].i, 20, in, r)) return false;
-  layout a = layout_of(attr, pb_shape_size(&in[0]));
+  int64_t size = pb_shape_size(&in[0]);
+  if (!fine || size > INT32_MAX || !image_infer(attr[HEIGHT].i, attr[WIDTH].i, 20, in, r))
+    return false;
+  layout a = layout_of(attr, size);
   r->scratch = deal(&a, NULL);
   return a.plane < INT32_MAX; /* positions have 32 bits */
 }
