@@ -240,9 +240,20 @@ def test_frozen_layers_may_stand_before_it_and_trained_ones_not():
 
     frozen = bp.Sequential([*layers(trainable=False), bp.Dense(2)])
     frozen.compile(loss="mse")
-    frozen.fit(RNG.normal(size=(20, 16)), RNG.normal(size=(20, 2)), verbose=0)
+    data = RNG.normal(size=(20, 16)), RNG.normal(size=(20, 2))
+    frozen.fit(*data, verbose=0)
+    with pytest.raises(ValueError, match="augment has no derivative.*put it before the layers"):
+        frozen.unfreeze("dense0")
+        frozen.fit(*data, verbose=0)
     with pytest.raises(ValueError, match=r"'augment0'.*'dense0' before it.*trainable=False"):
         bp.Sequential([*layers(), bp.Dense(2)])
+
+
+def test_sparse_rows_are_refused_with_a_remedy():
+    sparse = pytest.importorskip("scipy.sparse")
+    x = sparse.random(20, 144, 0.2, format="csr", random_state=0)
+    with pytest.raises(ValueError, match=r"'augment0'.*x\.toarray\(\)"):
+        net().fit(x, np.zeros((20, 3)), verbose=0)
 
 
 # -- normalisation ---------------------------------------------------------------------------------
