@@ -242,7 +242,7 @@ def test_frozen_layers_may_stand_before_it_and_trained_ones_not():
     frozen.compile(loss="mse")
     data = RNG.normal(size=(20, 16)), RNG.normal(size=(20, 2))
     frozen.fit(*data, verbose=0)
-    with pytest.raises(ValueError, match="augment has no derivative.*put it before the layers"):
+    with pytest.raises(ValueError, match=r"augment has no derivative.*put it before the layers"):
         frozen.unfreeze("dense0")
         frozen.fit(*data, verbose=0)
     with pytest.raises(ValueError, match=r"'augment0'.*'dense0' before it.*trainable=False"):
