@@ -6,7 +6,7 @@ and with elastic ones besides. The same net in all three; only what it sees in t
 
 import pybp as bp
 
-EPOCHS = 40
+EPOCHS = 30
 AFFINE = {"shift": 1, "rotation": 12, "scale": 0.12, "stretch": 0.08, "shear": 10}
 ELASTIC = AFFINE | {"elastic": 34, "elastic_sigma": 4}
 VARIATIONS = {"none": {}, "affine": AFFINE, "elastic": ELASTIC}
