@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pybp.io import load
     from pybp.layers import (
         AlphaDropout,
+        Augment,
         BatchNorm,
         Dropout,
         GaussianDropout,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         LayerNorm,
         Maxout,
         MinMaxScaler,
+        Normalize,
         RMSNorm,
         StandardScaler,
     )
@@ -54,6 +56,7 @@ _LAZY_FUNCTIONS |= dict.fromkeys(_MERGES, "pybp.layers.merge")
 __all__ = [
     "Activation",
     "AlphaDropout",
+    "Augment",
     "BatchNorm",
     "Dense",
     "Dropout",
@@ -65,6 +68,7 @@ __all__ = [
     "Maxout",
     "MinMaxScaler",
     "Model",
+    "Normalize",
     "PReLU",
     "RMSNorm",
     "Sequential",

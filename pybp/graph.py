@@ -105,10 +105,13 @@ def no_dead_ends(roots: Iterable[Node], trains: Callable[[Node], bool]) -> None:
     for node in topological(roots):
         fed = any(id(parent) in needs for parent in node.inputs)
         if fed and not OPS[node.op]["differentiable"]:
+            instead = "use activation='sigmoid' or 'tanh' instead"
+            if "random" in node.flags:  # it augments
+                instead = "put it before the layers that train"
             raise ValueError(
                 f"layer {node.layer!r}: {node.op} has no derivative, so nothing before it can be "
-                "trained by gradients: use activation='sigmoid' or 'tanh' instead, or freeze the "
-                "layers up to it with trainable=False; predict works then"
+                f"trained by gradients: {instead}, or freeze the layers up to it with "
+                "trainable=False; predict works then"
             )
         if fed or trains(node):
             needs.add(id(node))

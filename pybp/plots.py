@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pybp import _draw
+from pybp import _draw, _tiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pybp.finder import RateSearch
+    from pybp.layers import Augment
     from pybp.model import Model
 
 Path = str | PathLike[str] | None
 
 _DPI = 130
 _MISTAKES = 12  # images shown
+_TILES = 64  # filters, units or maps of a layer that are shown
 
 
 def history(history: Any, path: Path = None) -> Figure:
@@ -152,6 +154,136 @@ def predicted_vs_true(
     true, said = _draw.values(y_true, y_pred)
     figure = _figure(5.0, 4.8)
     _draw.scatter(figure.subplots(), true, said, name)
+    return _saved(figure, path)
+
+
+def filters(
+    model: Model, layer: str | None = None, count: int = _TILES, path: Path = None
+) -> Figure:
+    """The filters of a convolution: blue weights are positive, orange ones negative, all on one
+    scale.
+
+    layer: its name, such as "conv2d0"; the model's first convolution when left out. Filters that
+    read one channel lie side by side in reading order; otherwise a row is a filter and a column one
+    of the channels that it reads. At most `count` filters and 16 channels are shown.
+    """
+    name, weight = _tiles.weight(model, layer, (3, 4), "filters")
+    weight = weight if weight.ndim == 4 else weight[:, :, None]
+    total, channels = weight.shape[:2]
+    shown = weight[:count, :16]
+    words = f"{name}: {_tiles.count(len(shown), total, 'filter')} of {_tiles.by(weight[0])}"
+    if channels == 1:
+        return _signed_tiles(shown[:, 0], _tiles.grid_for(len(shown)), words, path)
+    words += f", {_tiles.count(shown.shape[1], channels, 'channel')}"
+    return _signed_tiles(
+        shown.reshape(-1, *shown.shape[2:]), shown.shape[:2], words, path, named=True
+    )
+
+
+def weights(
+    model: Model,
+    layer: str | None = None,
+    image_shape: Sequence[int] | None = None,
+    count: int = _TILES,
+    path: Path = None,
+) -> Figure:
+    """What each unit of a dense layer behind images looks for: its weights as an image. Blue ones
+    are positive, orange ones negative, all on one scale; of several channels the sum is shown.
+
+    layer: its name; the first dense layer when left out. image_shape: (H, W) or (C, H, W) of what
+    it reads; may be left out where the model's rows have such a shape. The first `count` units are
+    shown.
+    """
+    name, weight = _tiles.weight(model, layer, (2,), "weights")
+    given = getattr(model.layers[0], "shape", None) if image_shape is None else image_shape
+    shape = _tiles.input_shape(given, weight.shape[1], "weights")
+    shown = weight[:count].reshape(-1, *shape).sum(axis=1)
+    words = f"{name}: weights of {_tiles.count(len(shown), len(weight), 'unit')}"
+    return _signed_tiles(shown, _tiles.grid_for(len(shown)), words, path)
+
+
+def feature_maps(
+    model: Model,
+    x: ArrayLike,
+    layer: str | None = None,
+    count: int = _TILES,
+    path: Path = None,
+) -> Figure:
+    """What the layers make of one image: the image, and the maps, one per channel, of a layer or of
+    every layer that has some and changes something. White is zero, blue above it and orange below;
+    every layer has a scale of its own.
+
+    x: one row, or a batch of one. layer: its name. At most `count` maps of a layer are shown.
+    """
+    row = np.asarray(x)
+    outputs = model.activations(row if row.ndim > 1 and row.shape[0] == 1 else row[None])
+    maps: dict[str, np.ndarray] = {}
+    for name, value in outputs.items():
+        same = maps and np.array_equal(value[0], list(maps.values())[-1])
+        if value.ndim == 4 and (name == layer or not same):
+            maps[name] = value[0]
+    if layer is not None and layer not in maps:
+        there = ", ".join(map(repr, maps)) or "none"
+        raise ValueError(f"feature_maps: layer {layer!r} has no maps; layers that do: {there}")
+    if not maps:
+        raise ValueError("feature_maps: no layer of the model has an output of shape (C, H, W)")
+    first = next(iter(maps))
+    chosen = {first: maps[first]} | (maps if layer is None else {layer: maps[layer]})
+    grids = [_tiles.wide_grid(min(count, len(value))) for value in chosen.values()]
+    heights = [0.62 * down + 0.42 for down, _ in grids]
+    figure = _figure(10.6, sum(heights))
+    bands = figure.subfigures(len(chosen), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for band, grid, (name, value) in zip(bands, grids, chosen.items(), strict=True):
+        shown = value[:count]
+        words = f"{name}: {_tiles.count(len(shown), len(value), 'map')} of {_tiles.by(value)}"
+        axes = band.subplots()
+        _tiles.draw(axes, _tiles.scale_for(shown).paint(shown), grid)
+        axes.set_anchor("W")
+        band.suptitle(words, fontsize=10, color=_draw.INK, x=0.01, ha="left")
+    return _saved(figure, path)
+
+
+def augmented(
+    augment: Augment | Model,
+    x: ArrayLike,
+    versions: int = 8,
+    seed: int = 0,
+    path: Path = None,
+) -> Figure:
+    """Images, and beside each some of the versions that a network sees of it in training.
+
+    augment: a `pybp.Augment`, or a model with one, whose input's scale is then applied too. x:
+    (N, C, H, W), (N, H, W), or flat rows with the layer's image_shape; the first eight are shown.
+    """
+    layer, scale = _tiles.augmenting(augment)
+    images = np.asarray(x)[:8] * np.float32(scale)
+    if images.ndim < 2 or not len(images):
+        raise ValueError(f"augmented: x must hold images (N, ...), got shape {images.shape}")
+    drawn = layer.apply(np.repeat(images, versions, axis=0), seed)
+    shape = layer.image_shape or images.shape[1:]
+    both = np.concatenate(
+        [images[:, None], drawn.reshape(len(images), versions, *images.shape[1:])], axis=1
+    )
+    tiles = _tiles.as_pictures(both.reshape(-1, *_tiles.input_shape(shape, both[0, 0].size, "x")))
+    figure = _figure(0.9 * (versions + 1) + 0.3, 0.9 * len(images) + 0.35)
+    names = ["original", *(str(k + 1) for k in range(versions))]
+    _tiles.draw(figure.subplots(), tiles, (len(images), versions + 1), (), names)
+    return _saved(figure, path)
+
+
+def _signed_tiles(
+    values: np.ndarray, grid: tuple[int, ...], words: str, path: Path, named: bool = False
+) -> Figure:
+    """Weights (N, h, w) as tiles on one scale, with the scale beside them."""
+    down, across = grid
+    ratio = values.shape[1] / values.shape[2]
+    side = min(0.9, 9.0 / across, 9.0 / down / ratio)
+    figure = _figure(max(4.2, side * across + 1.3), max(1.5, side * ratio * down + 0.6))
+    axes, scale = figure.subplots(), _tiles.scale_for(values)
+    names = [list(map(str, range(n))) if named else [] for n in (down, across)]
+    _tiles.draw(axes, scale.paint(values), (down, across), *names)
+    axes.set_title(words, fontsize=11, color=_draw.INK, loc="left")
+    _tiles.key(figure, axes, scale)
     return _saved(figure, path)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+import augment_reference
 import loss_reference
 import merge_reference
 import numpy as np
@@ -46,6 +47,7 @@ def gelu_tanh(x):
 REFERENCE = (
     loss_reference.REFERENCE
     | merge_reference.REFERENCE
+    | augment_reference.REFERENCE
     | {
         "feed": lambda x, source, scale: scale * x,
         "dense": lambda x, w, b=0.0: x @ w.T + b,
@@ -238,4 +240,5 @@ CASES = {
     "rms_norm": list(row_norms(1)),
 }
 for family in (loss_reference, merge_reference):
+for family in (loss_reference, augment_reference):
     CASES |= {op: [Case(**use) for use in uses] for op, uses in family.CASES.items()}

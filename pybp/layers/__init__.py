@@ -10,6 +10,7 @@ from pybp.layers.input import Input
 from pybp.layers.trained import TrainedLayer
 
 if TYPE_CHECKING:
+    from pybp.layers.augment import Augment, Normalize
     from pybp.layers.maxout import Maxout
     from pybp.layers.merge import (
         Add,
@@ -34,6 +35,7 @@ LAZY = {
     "Multiply": "merge",
     "Subtract": "merge",
     "AlphaDropout": "noise",
+    "Augment": "augment",
     "BatchNorm": "normalization",
     "Dropout": "noise",
     "GaussianDropout": "noise",
@@ -41,6 +43,7 @@ LAZY = {
     "LayerNorm": "normalization",
     "Maxout": "maxout",
     "MinMaxScaler": "scaler",
+    "Normalize": "augment",
     "RMSNorm": "normalization",
     "Operation": "operation",
     "StandardScaler": "scaler",
@@ -51,6 +54,7 @@ __all__ = [
     "Add",
     "AlphaDropout",
     "Average",
+    "Augment",
     "BatchNorm",
     "Concat",
     "Dense",
@@ -65,6 +69,7 @@ __all__ = [
     "MinMaxScaler",
     "Minimum",
     "Multiply",
+    "Normalize",
     "PReLU",
     "RMSNorm",
     "StandardScaler",

@@ -1,0 +1,182 @@
+"""Grids of small pictures for `pybp.plots`: filters, maps, weights and images, as one mosaic each,
+so that hundreds of them are drawn at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pybp._draw import BLUE, GREY, INK, VERMILLION
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+
+    from pybp.layers import Augment
+    from pybp.model import Model
+
+_BETWEEN = "#DADADA"  # tiles
+_FINE = 48  # dots along the longer side of a tile, at least
+_GAP = 4  # dots between tiles
+_MOST_LABELS = 32
+_OUTLIERS = 99.8  # percent of the values lie within the scale
+
+
+class Scale(NamedTuple):
+    """Numbers as colours: from `low` to `high`, white in the middle or at the lower end."""
+
+    colours: Colormap
+    low: float
+    high: float
+    beyond: bool  # some values are
+
+    def paint(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Red, green and blue of each value."""
+        span = self.high - self.low
+        return np.asarray(self.colours((values - self.low) / span))[..., :3]
+
+
+def scale_for(values: NDArray[Any]) -> Scale:
+    """Blue is above zero, vermillion below and white zero, even where one of them is missing."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    size = np.abs(values[np.isfinite(values)])
+    most = float(np.percentile(size, _OUTLIERS)) if size.size else 0.0
+    most = most or float(size.max(initial=0.0)) or 1.0
+    signed = bool((values < 0).any())
+    stops = [VERMILLION, "white", BLUE] if signed else ["white", BLUE]
+    colours = LinearSegmentedColormap.from_list("signed" if signed else "size", stops)
+    return Scale(colours, -most if signed else 0.0, most, bool((size > most).any()))
+
+
+def as_pictures(images: NDArray[Any]) -> NDArray[Any]:
+    """Images (N, C, H, W) of any range as colours (N, H, W, 3): three channels as they are, and
+    the mean of other numbers of channels as black ink on white."""
+    low, high = float(np.min(images)), float(np.max(images))
+    if high > 1 or low < 0:
+        images = (images - low) / ((high - low) or 1.0)
+    if images.shape[1] == 3:
+        return np.moveaxis(images, 1, -1)
+    return np.repeat(1 - images.mean(axis=1)[..., None], 3, axis=-1)
+
+
+def grid_for(count: int) -> tuple[int, int]:
+    """Rows and columns for so many tiles: few places stay empty, and it is wider than high."""
+    wide = math.sqrt(1.6 * count)
+    columns = range(max(1, math.ceil(wide / 1.4)), math.ceil(1.6 * wide) + 1)
+    best = min(columns, key=lambda n: (-count % n, abs(n - wide)))
+    return -(-count // best), best
+
+
+def wide_grid(count: int) -> tuple[int, int]:
+    """Rows of at most sixteen."""
+    return -(-count // 16), 16
+
+
+def draw(
+    axes: Axes,
+    tiles: NDArray[Any],
+    shape: tuple[int, int],
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+) -> None:
+    """Tiles (N, h, w, 3) in a grid of this shape, row by row, with names of rows and columns."""
+    height, width = tiles.shape[1:3]
+    fine = max(1, -(-_FINE // max(height, width)))
+    tiles = np.clip(tiles, 0, 1).repeat(fine, axis=1).repeat(fine, axis=2)
+    down, across = tiles.shape[1] + _GAP, tiles.shape[2] + _GAP
+    picture = np.ones((shape[0] * down + _GAP, shape[1] * across + _GAP, 3))
+    for k, tile in enumerate(tiles):
+        top, left = k // shape[1] * down, k % shape[1] * across
+        picture[top : top + down + _GAP, left : left + across + _GAP] = _grey()
+        picture[top + _GAP : top + down, left + _GAP : left + across] = tile
+    axes.imshow(picture, interpolation="antialiased")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8, labelcolor=INK, top=False, labeltop=True)
+    axes.tick_params(bottom=False, labelbottom=False)
+    _name(axes.set_xticks, columns, across)
+    _name(axes.set_yticks, rows, down)
+
+
+def _grey() -> NDArray[Any]:
+    from matplotlib.colors import to_rgb
+
+    return np.array(to_rgb(_BETWEEN))
+
+
+def _name(put: Any, names: Sequence[str], step: int) -> None:
+    """Names at the middles of the tiles, as many as can be read."""
+    every = -(-len(names) // _MOST_LABELS) if names else 1
+    places = [_GAP / 2 + (k + 0.5) * step for k in range(0, len(names), every)]
+    put(places, names[::every])
+
+
+def key(figure: Any, axes: Any, scale: Scale) -> None:
+    """The colours and their numbers at the right of the axes."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.ticker import MaxNLocator
+
+    mapping = ScalarMappable(Normalize(scale.low, scale.high), scale.colours)
+    ends = ("both" if scale.low else "max") if scale.beyond else "neither"
+    shrink = min(0.85, 2.6 / figure.get_size_inches()[1])
+    bar = figure.colorbar(
+        mapping, ax=axes, shrink=shrink, aspect=20, extend=ends, ticks=MaxNLocator(5)
+    )
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, color=GREY, labelcolor=INK, length=2)
+
+
+def weight(model: Model, layer: str | None, dims: tuple[int, ...], what: str) -> tuple[str, Any]:
+    """(name, weight) of the layer, or of the first one whose weight has so many dimensions."""
+    found = {
+        name.removesuffix(".weight"): np.asarray(view)
+        for name, view in model.parameters.items()
+        if name.endswith(".weight") and view.ndim in dims
+    }
+    name = next(iter(found), None) if layer is None else layer
+    if name is None or name not in found:
+        there = ", ".join(map(repr, found)) or "none of this model"
+        wanted = "there is no layer" if name is None else f"layer {name!r} is not one"
+        raise ValueError(f"{what}: {wanted} with such weights; layers that have them: {there}")
+    return name, found[name]
+
+
+def input_shape(shape: object, size: int, what: str) -> tuple[int, ...]:
+    """(C, H, W) of images with so many values."""
+    dims = tuple(shape) if isinstance(shape, tuple | list) else ()
+    if len(dims) == 2:
+        dims = (1, *dims)
+    if len(dims) != 3 or math.prod(dims) != size:
+        raise ValueError(
+            f"{what}: image_shape must be (H, W) or (C, H, W) with {size} values in all, got "
+            f"{shape!r}"
+        )
+    return dims
+
+
+def augmenting(given: Augment | Model) -> tuple[Augment, float]:
+    """The layer that augments, and the scale of the input before it."""
+    from pybp.layers import Augment, Input
+
+    if isinstance(given, Augment):
+        return given, 1.0
+    found = [layer for layer in given.layers if isinstance(layer, Augment)]
+    if not found:
+        raise ValueError("augmented: the model has no layer bp.Augment(...)")
+    return found[0], next(layer.scale for layer in given.layers if isinstance(layer, Input))
+
+
+def count(shown: int, total: int, thing: str) -> str:
+    """How many, in words."""
+    many = f"{total} {thing}" + "s" * (total != 1)
+    return many if shown == total else f"{shown} of {many}"
+
+
+def by(maps: NDArray[Any]) -> str:
+    """The size of maps (N, ...), in words."""
+    return " by ".join(map(str, maps.shape[1:]))

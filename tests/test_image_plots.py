@@ -1,0 +1,141 @@
+"""Pictures of filters, maps, weights and augmented images: what they show is what there is."""
+
+import numpy as np
+import pytest
+
+import pybp as bp
+
+pytest.importorskip("matplotlib")
+
+from matplotlib.colors import to_rgb
+from test_plots import PNG, flaws, texts
+
+from pybp import _tiles, plots
+from pybp._draw import BLUE, VERMILLION
+
+RNG = np.random.default_rng(0)
+
+
+class Net:
+    """As much of a model as pictures look at."""
+
+    def __init__(self, parameters, outputs=(), layers=()):
+        self.parameters, self.outputs, self.layers = parameters, dict(outputs), list(layers)
+
+    def activations(self, x):
+        self.seen = np.asarray(x)
+        return self.outputs
+
+
+def tile(figure, row, column, shape, axes=0):
+    """The colours of the middles of a tile's values: (h, w, 3)."""
+    picture = np.asarray(figure.axes[axes].get_images()[0].get_array())
+    fine = max(1, -(-_tiles._FINE // max(shape)))
+    step = np.array(shape) * fine + _tiles._GAP
+    top, left = np.array([row, column]) * step + _tiles._GAP
+    part = picture[top : top + step[0] - _tiles._GAP, left : left + step[1] - _tiles._GAP]
+    return part[fine // 2 :: fine, fine // 2 :: fine]
+
+
+def test_filters_are_blue_above_zero_and_orange_below_on_one_scale(tmp_path):
+    weight = np.zeros((6, 1, 3, 3), np.float32)
+    weight[0, 0, 0, 1], weight[5, 0, 2, 2] = 2.0, -2.0
+    weight[1, 0, 1, 1] = 1.0
+    net = Net({"conv2d0.weight": weight, "conv2d0.bias": np.zeros(6)})
+    figure = plots.filters(net, path=tmp_path / "filters.png")
+    assert (tmp_path / "filters.png").read_bytes().startswith(PNG)
+    assert "conv2d0: 6 filters of 3 by 3" in texts(figure) and not flaws(figure)
+    down, across = _tiles.grid_for(6)
+    assert (down, across) == (2, 3)
+    np.testing.assert_allclose(tile(figure, 0, 0, (3, 3))[0, 1], to_rgb(BLUE), atol=0.01)
+    np.testing.assert_allclose(tile(figure, 1, 2, (3, 3))[2, 2], to_rgb(VERMILLION), atol=0.01)
+    half = (np.array(to_rgb(BLUE)) + 1) / 2
+    np.testing.assert_allclose(tile(figure, 0, 1, (3, 3))[1, 1], half, atol=0.02)
+    np.testing.assert_allclose(tile(figure, 0, 2, (3, 3)), 1, atol=0.02)
+
+
+def test_filters_of_many_channels_have_a_row_each_and_say_what_is_left_out():
+    weight = RNG.normal(size=(90, 20, 3, 5)).astype(np.float32)
+    figure = plots.filters(Net({"a.weight": np.zeros((4, 3)), "c.weight": weight}), count=30)
+    assert "c: 30 of 90 filters of 3 by 5, 16 of 20 channels" in texts(figure)
+    assert not flaws(figure)
+    scale = _tiles.scale_for(weight[:30, :16])
+    np.testing.assert_allclose(tile(figure, 29, 15, (3, 5)), scale.paint(weight[29, 15]), atol=1e-6)
+    assert scale.high == -scale.low and scale.beyond
+    sequence = plots.filters(Net({"c.weight": RNG.normal(size=(8, 1, 7))}))
+    assert "c: 8 filters of 1 by 7" in texts(sequence) and not flaws(sequence)
+
+
+def test_weights_of_a_dense_layer_are_images():
+    model = bp.Sequential([bp.Input((2, 6, 8)), bp.Dense(3, name="first")])
+    flat = bp.Sequential([bp.Input(96), bp.Dense(70, name="first"), bp.Dense(4, name="last")])
+    model.compile(), flat.compile()
+    figure = plots.weights(flat, image_shape=(2, 6, 8))
+    assert "first: weights of 64 of 70 units" in texts(figure) and not flaws(figure)
+    images = flat.parameters["first.weight"][:64].reshape(64, 2, 6, 8).sum(axis=1)
+    down, across = _tiles.grid_for(64)
+    assert (down, across) == (8, 8)
+    expected = _tiles.scale_for(images).paint(images[17])
+    np.testing.assert_allclose(tile(figure, 2, 1, (6, 8)), expected, atol=1e-6)
+    last = plots.weights(flat, "last", (7, 10))
+    assert "last: weights of 4 units" in texts(last) and not flaws(last)
+
+
+def test_feature_maps_of_every_layer_that_changes_something():
+    image = RNG.random((1, 1, 12, 12))
+    maps = RNG.normal(size=(1, 20, 6, 6))
+    outputs = {"input0": image, "augment0": image, "conv2d0": maps, "dense0": np.zeros((1, 3))}
+    net = Net({}, outputs)
+    figure = plots.feature_maps(net, image[0])
+    words = texts(figure)
+    assert {"input0: 1 map of 12 by 12", "conv2d0: 20 maps of 6 by 6"} <= set(words)
+    assert not any("augment0" in word for word in words) and not flaws(figure)
+    expected = _tiles.scale_for(maps).paint(maps[0, 17])
+    np.testing.assert_allclose(tile(figure, 1, 1, (6, 6), axes=1), expected, atol=1e-6)
+    assert net.seen.shape[0] == 1
+    one = plots.feature_maps(net, image[0], "conv2d0", count=5)
+    assert "conv2d0: 5 of 20 maps of 6 by 6" in texts(one)
+    bright = _tiles.scale_for(np.abs(maps))  # white to blue where nothing is below zero
+    assert bright.low == 0 and np.allclose(bright.paint(np.zeros(1)), 1)
+
+
+def test_augmented_shows_what_the_layer_does(tmp_path):
+    x = RNG.integers(0, 256, (9, 1, 10, 14), dtype=np.uint8)
+    layer = bp.Augment(shift=2, rotation=20)
+    model = bp.Sequential([bp.Input((1, 10, 14), scale=1 / 255), layer, bp.Dense(2)])
+    figure = plots.augmented(model, x, versions=3, seed=4, path=tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
+    assert set(texts(figure)) == {"original", "1", "2", "3"}
+    drawn = layer.apply(np.repeat(x[:8] * np.float32(1 / 255), 3, axis=0), seed=4)
+    for column, image in enumerate([x[2] / 255, *drawn[6:9]]):
+        shown = tile(figure, 2, column, (10, 14))
+        np.testing.assert_allclose(shown, 1 - np.repeat(image[0, ..., None], 3, 2), atol=1e-5)
+    flat = bp.Augment(crop=1, image_shape=(3, 5, 5))
+    coloured = plots.augmented(flat, RNG.random((2, 75)), versions=2)
+    assert set(texts(coloured)) == {"original", "1", "2"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7, 16, 32, 64, 100])
+def test_grids_are_wide_and_nearly_full(count):
+    rows, columns = _tiles.grid_for(count)
+    assert rows * columns - columns < count <= rows * columns
+    assert columns >= rows and rows * columns - count <= max(1, 0.1 * count)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda net: plots.filters(net), "filters: there is no layer .* none of this model"),
+        (lambda net: plots.weights(net, "b"), "weights: layer 'b' is not one .* have them: 'a'"),
+        (lambda net: plots.weights(net, "a"), "image_shape must be .* 12 values in all, got None"),
+        (lambda net: plots.weights(net, "a", (3, 5)), r"12 values in all, got \(3, 5\)"),
+        (lambda net: plots.feature_maps(net, np.zeros(4)), "no layer of the model has an output"),
+        (lambda net: plots.feature_maps(net, np.zeros(4), "q"), "layer 'q' has no maps"),
+        (lambda net: plots.augmented(net, np.zeros((1, 3, 3))), "has no layer bp.Augment"),
+        (lambda net: plots.augmented(bp.Augment(), np.zeros(3)), "x must hold images"),
+    ],
+)
+def test_mistakes(draw, message):
+    net = Net({"a.weight": np.zeros((5, 12))}, {"a": np.zeros((1, 5))}, [object()])
+    with pytest.raises(ValueError, match=message):
+        draw(net)
