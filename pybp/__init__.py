@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         LayerNorm,
         Maxout,
         MinMaxScaler,
+        NeuronGraph,
         RMSNorm,
         StandardScaler,
     )
@@ -62,6 +63,7 @@ __all__ = [
     "Maxout",
     "MinMaxScaler",
     "Model",
+    "NeuronGraph",
     "PReLU",
     "RMSNorm",
     "Sequential",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pybp.model import Model
 
 CHUNK = 128  # rows of one pass: its activations stay in cache
+SAMPLES = 16  # of a block of single units' values
 SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
 
 
@@ -173,20 +174,33 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
         weights=results.weights,
     )
     lowered = lower(request, store)
-    layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense")]
+    layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense", "neurons")]
     dense = layers if deltas else []
     signals = [lowered.gradients[id(node)] for node in dense]
     values = lowered.plan.once(sources, rows, signals)
     found = {name: store.view(name, vector) for name in store.parameters}
-    found |= {f"{node.layer}.delta": value for node, value in zip(dense, values, strict=True)}
+    for node, value in zip(dense, values, strict=True):
+        found[f"{node.layer}.delta"] = _by_rows(value) if node.op == "neurons" else value
     return found
+
+
+def _by_rows(blocks: np.ndarray) -> np.ndarray:
+    """Rows [N, U] of what lies in blocks of samples: see `csrc/ops/neurons.h`."""
+    rows = np.empty_like(blocks)
+    for begin in range(0, len(blocks), SAMPLES):
+        part = blocks[begin : begin + SAMPLES]
+        rows[begin : begin + SAMPLES] = part.reshape(part.shape[::-1]).T
+    return rows
 
 
 def activations(model: Model, array: Any) -> dict[str, np.ndarray]:
     """See `Model.activations`."""
     source = model._source(array)
     named = model._named if isinstance(array, np.ndarray) else model._named[1:]
-    outputs = data.for_rows(array, [node for _, _, node in named])
+    nodes = {name: node for name, _, node in named}
+    for name, layer, node in named:
+        nodes |= {f"{name}.{what}": inside for what, inside in layer.inner(node).items()}
+    outputs = data.for_rows(array, list(nodes.values()))
     lowered = lower(Request(len(array), keep=outputs), model._require("activations"))
     values = lowered.plan.once((source,), len(array), [lowered.value(node) for node in outputs])
-    return {name: value for (name, _, _), value in zip(named, values, strict=True)}
+    return dict(zip(nodes, values, strict=True))

@@ -16,7 +16,9 @@ def table(named: list[tuple[str, Layer, Node]]) -> str:
     """Layers by name with their role, their output's shape, parameters, and FLOPs of one row's
     forward pass."""
     nodes = topological([named[-1][2]])
-    role = _roles([name for name, _, _ in named], {n.layer for n in nodes if n.op == "dense"})
+    role = _roles(
+        [name for name, _, _ in named], {n.layer for n in nodes if n.op in ("dense", "neurons")}
+    )
     rows: list[tuple[str, ...]] = [TITLES]
     parameters = flops = 0
     for name, layer, node in named:

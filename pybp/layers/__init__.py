@@ -11,6 +11,7 @@ from pybp.layers.trained import TrainedLayer
 
 if TYPE_CHECKING:
     from pybp.layers.maxout import Maxout
+    from pybp.layers.neuron_graph import NeuronGraph
     from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
     from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
     from pybp.layers.scaler import MinMaxScaler, StandardScaler
@@ -25,6 +26,7 @@ LAZY = {
     "LayerNorm": "normalization",
     "Maxout": "maxout",
     "MinMaxScaler": "scaler",
+    "NeuronGraph": "neuron_graph",
     "RMSNorm": "normalization",
     "StandardScaler": "scaler",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "LayerNorm",
     "Maxout",
     "MinMaxScaler",
+    "NeuronGraph",
     "PReLU",
     "RMSNorm",
     "StandardScaler",

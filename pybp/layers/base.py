@@ -20,3 +20,8 @@ class Layer(Described):
     def build(self, x: Node | None, name: str) -> Node:
         """The layer's output for the input node `x`."""
         raise NotImplementedError
+
+    def inner(self, output: Node) -> dict[str, Node]:
+        """What `Model.activations` shows besides the output: nodes by what is put behind the layer's
+        name."""
+        return {}
