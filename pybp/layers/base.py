@@ -22,6 +22,6 @@ class Layer(Described):
         raise NotImplementedError
 
     def inner(self, output: Node) -> dict[str, Node]:
-        """What `Model.activations` shows besides the output: nodes by what is put behind the layer's
-        name."""
+        """What `Model.activations` shows besides the output: nodes by what is put behind the name
+        of the layer."""
         return {}

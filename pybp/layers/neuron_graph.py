@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from pybp.layers.topology import Topology, Unit, check_units, read_edges
 from pybp.layers.trained import TrainedLayer
 
 if TYPE_CHECKING:
-    from os import PathLike
     from typing import Unpack
 
     from pybp.layers.trained import Training
@@ -68,8 +68,8 @@ class NeuronGraph(TrainedLayer):
     Rumelhart, Hinton and Williams, Nature 323, 1986; Rojas, "Neural Networks", ch. 7, 1996.
 
     >>> import numpy as np, pybp as bp
-    >>> graph = bp.NeuronGraph(
-    ...     [("a", "h"), ("b", "h"), ("a", "y"), ("b", "y"), ("h", "y")],  # XOR with one hidden unit
+    >>> graph = bp.NeuronGraph(  # XOR by one hidden unit and skips
+    ...     [("a", "h"), ("b", "h"), ("a", "y"), ("b", "y"), ("h", "y")],
     ...     activations={"h": "tanh"},
     ... )
     >>> model = bp.Sequential([bp.Input(2), graph])
@@ -98,17 +98,13 @@ class NeuronGraph(TrainedLayer):
         self.inputs, self.outputs = topology.inputs, topology.outputs
         self.activations, named = _activations(activations, topology)
         self.use_bias = boolean(use_bias, "NeuronGraph: use_bias")
-        self.weight_init = weight_init
+        self.weight_init: init.Initializer | None = None
         if weight_init is not None:
             self.weight_init = init.get(weight_init, "NeuronGraph: weight_init")
         self._topology = topology
-        self._order = topology.order(
-            {
-                u: (f.activation, str(f.config())) if isinstance(f, Activation) else f
-                for u, f in named.items()
-            }
-        )
-        self._functions = [_function(named[unit]) for unit in self._order]
+        functions = {unit: _function(f) for unit, f in named.items()}
+        self._order = topology.order(functions)
+        self._functions = [functions[unit] for unit in self._order]
         self._column = {unit: k for k, unit in enumerate(self._order)}
         self._given = given
         self._named = named
@@ -201,20 +197,11 @@ class NeuronGraph(TrainedLayer):
         """An initialiser, or the units' values."""
         if isinstance(given, list | tuple):  # as a file has it
             given = dict(given)
-        if not isinstance(given, dict) or "kind" in given and "kind" not in self._column:
+        if not isinstance(given, dict) or (given.get("kind") in init.KINDS):
             return init.get(given, "NeuronGraph: bias_init")
         hidden = {unit: k for unit, k in self._column.items() if k >= len(self.inputs)}
         check_units(given, hidden, "bias_init", "has no bias: it is an input or does not exist")
         return {u: real(b, f"NeuronGraph: bias_init of unit {u!r}") for u, b in given.items()}
-
-    def plot(self, path: str | PathLike | None = None, weights: object = None) -> Any:
-        """A picture of the graph: units by level from left to right, edges coloured by their weight
-        (`model.parameters["NAME.weight"]`, say), blue below zero and red above. Needs matplotlib.
-
-        Returns the figure; written to `path`, when given."""
-        from pybp.layers import neuron_picture
-
-        return neuron_picture.draw(self, path, weights)
 
 
 class _Weights(init.Initializer):
@@ -233,6 +220,7 @@ class _Weights(init.Initializer):
         for kind in sorted(set(kinds)) if graph.weight_init is None else [None]:
             chosen = kinds == kind if kind else np.full(shape, True)
             rule = init.get(kind, "NeuronGraph") if kind else graph.weight_init
+            assert rule is not None
             count = int(chosen.sum())
             if hasattr(rule, "of_edges"):
                 values[chosen] = rule.of_edges(rng, fan_in[chosen], fan_out[chosen])
@@ -277,15 +265,20 @@ def _activation(given: object, what: str) -> str | Activation:
     name = name_of(function) or "identity"
     if "elementwise" not in OPS[name]["flags"] or not OPS[name]["differentiable"]:
         raise ValueError(
-            f"{what}: {name} is no function of one number with a derivative; give units one such as "
-            "'sigmoid', 'tanh' or 'relu', and put a layer like bp.Activation('softmax') behind the "
+            f"{what}: {name} is no function of one number with a derivative; give units one like "
+            "'sigmoid', 'tanh' or 'relu', and put layers like bp.Activation('softmax') behind the "
             "graph"
         )
     return function if isinstance(function, Activation) else name
 
 
+@cache
+def _plain_activation(name: str) -> Activation:
+    return Activation(name)
+
+
 def _function(activation: str | Activation) -> Function:
-    one = activation if isinstance(activation, Activation) else Activation(activation)
+    one = activation if isinstance(activation, Activation) else _plain_activation(activation)
     return one.activation, next((getattr(one, key) for key in one._defaults), 0.0)
 
 

@@ -24,10 +24,10 @@ def natural(unit: Unit) -> tuple:
     if isinstance(unit, int):
         return (0, unit)
     parts = re.split(r"(\d+)", unit)
-    return (1, *((word, int(digits)) for word, digits in zip(parts[::2], [*parts[1::2], -1])))
+    return (1, *((word, int(n)) for word, n in zip(parts[::2], [*parts[1::2], -1], strict=True)))
 
 
-def read_edges(edges: object) -> tuple[list[tuple], np.ndarray]:
+def read_edges(edges: Any) -> tuple[list[tuple], np.ndarray]:
     """The edges as they are given, and their weights, NaN where there is none."""
     if not isinstance(edges, Sequence | np.ndarray) or isinstance(edges, str):
         raise TypeError(
@@ -43,7 +43,9 @@ def read_edges(edges: object) -> tuple[list[tuple], np.ndarray]:
     for k, edge in enumerate(edges):
         if not isinstance(edge, list | tuple) or len(edge) not in (2, 3):
             raise ValueError(f"edges[{k}] must be (from, to) or (from, to, weight), got {edge!r}")
-        ends = _unit(edge[0], k), _unit(edge[1], k)
+        ends = edge[0], edge[1]
+        if type(ends[0]) is not int or type(ends[1]) is not int:
+            ends = _unit(edge[0], k), _unit(edge[1], k)
         if ends[0] == ends[1]:
             raise ValueError(
                 f"edges[{k}]: unit {ends[0]!r} feeds itself; the graph must have no cycles"
@@ -110,12 +112,13 @@ class Topology:
             fed = [unit for unit in self.inputs if unit in self.predecessors]
             if fed:
                 raise ValueError(
-                    f"NeuronGraph: inputs: unit {fed[0]!r} is fed by {self.predecessors[fed[0]][0]!r}, "
-                    "and an input is fed by x alone"
+                    f"NeuronGraph: inputs: unit {fed[0]!r} is fed by "
+                    f"{self.predecessors[fed[0]][0]!r}, and an input is fed by x alone"
                 )
             left = next(unit for unit in sources if unit not in self.level_zero)
             raise ValueError(
-                f"NeuronGraph: inputs: no edge leads to unit {left!r}, so it is an input too: name it"
+                f"NeuronGraph: inputs: no edge leads to unit {left!r}, so it is an input too: name "
+                "it in its place"
             )
         self.outputs = self._ends(outputs, sinks, "outputs")
         self._all_reach_outputs()
