@@ -115,6 +115,11 @@ class NeuronGraph(TrainedLayer):
         """All units in the order of computation."""
         return tuple(self._order)
 
+    @property
+    def unit_levels(self) -> np.ndarray:
+        """Of each of `units`: 0 for inputs, else one more than the highest level that feeds it."""
+        return self._topology.levels(self._order)
+
     def column(self, unit: Unit) -> int:
         """Which column of activations and error signals is this unit's."""
         check_units([unit], self._column, "column")
@@ -179,7 +184,7 @@ class NeuronGraph(TrainedLayer):
         table = {f: k for k, f in enumerate(dict.fromkeys(functions))}
         number = [table[f] for f in functions]
         ends = self._topology.ends(self._column)
-        level = self._topology.levels(self._order)
+        level = self.unit_levels
         level[: len(self.inputs)] = -1
         last = np.flatnonzero((np.diff(number) != 0) | (np.diff(level) != 0))
         run_ends = np.append(last + 1, len(number))
