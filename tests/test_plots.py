@@ -8,6 +8,7 @@ from interpreter import python
 
 pytest.importorskip("matplotlib")
 
+import pybp as bp
 from pybp import plots
 
 RNG = np.random.default_rng(0)

@@ -247,31 +247,25 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
 
 /* --- gradients of the parameters ------------------------------------------------------------------ */
 
-/* acc += the products of two units' values over a block; of one's alone where the other is NULL. */
+/* acc += the products of two units' values over a block; the sum of one's where the other is NULL. */
 PB_INLINE vec products(vec acc, const real *a, const real *b, int64_t width) {
-  line p = line_load(a, width);
-  if (b) {
-    line q = line_load(b, width);
+  line p = line_load(a, width), q = {0};
+  if (b) q = line_load(b, width);
 #pragma GCC unroll 16
-    for (int j = 0; j < VECTORS; j++) acc += p.v[j] * q.v[j];
-    return acc;
-  }
-  for (int j = 0; j < VECTORS; j++) acc += p.v[j];
+  for (int j = 0; j < VECTORS; j++) acc += b ? p.v[j] * q.v[j] : p.v[j];
   return acc;
 }
 
-/* The lanes' sums of delta_to y_from over all samples; of delta_to alone where there is no y. */
-static vec over_samples(const net *g, int64_t rows, int64_t to, int64_t from, const real *d,
-                        const real *y) {
+/* The lanes' sums of delta_to y_from over all samples; of delta_to alone where y is NULL. */
+PB_INLINE vec over_samples(int64_t rows, int64_t units, int64_t to, int64_t from, const real *d,
+                           const real *y) {
   vec acc = vec_set(0);
-  int64_t n = 0;
+  int64_t n = 0, width;
   for (; n + SAMPLES <= rows; n += SAMPLES)
-    acc = products(acc, d + n * g->units + to * SAMPLES,
-                   y ? y + n * g->units + from * SAMPLES : NULL, SAMPLES);
-  int64_t width = rows - n;
-  if (width > 0)
-    acc = products(acc, d + n * g->units + to * width, y ? y + n * g->units + from * width : NULL,
-                   width);
+    acc = products(acc, d + n * units + to * SAMPLES, y ? y + n * units + from * SAMPLES : NULL,
+                   SAMPLES);
+  if ((width = rows - n) > 0)
+    acc = products(acc, d + n * units + to * width, y ? y + n * units + from * width : NULL, width);
   return acc;
 }
 
@@ -286,24 +280,30 @@ static void hand_over(const pb_instr *k, const pb_lane *lane, int j, int64_t beg
   }
 }
 
+/* sums[i] of parameters at + i, LANES of which are folded at once. */
+static void sum_tile(const net *g, int64_t rows, int64_t at, int64_t size, const real *d,
+                     const real *y, real *sums) {
+  for (int64_t e = 0; e < size; e += LANES) {
+    vec waiting[LANES];
+    for (int64_t i = 0; i < LANES; i++) {
+      int64_t item = at + min_i(e + i, size - 1);
+      waiting[i] = y ? over_samples(rows, g->units, g->ends[2 * item + 1], g->ends[2 * item], d, y)
+                     : over_samples(rows, g->units, g->inputs + item, 0, d, NULL);
+    }
+    vec_store(sums + e, vec_sums(waiting));
+  }
+}
+
 /* The gradients of all weights, or of all biases: threads share the parameters. */
 static void gradients(const pb_instr *k, const pb_lane *lane, int j, int64_t count) {
   net g = net_at(k, lane);
   const real *d = lane->ptr[k->dout], *y = j == WEIGHT ? lane->ptr[k->out] : NULL;
   real tile[TILE];
   int64_t begin, end;
-  share(lane, count, LANES * (64 / VEC_BYTES), &begin, &end);
+  share(lane, count, 64 / (int64_t)sizeof(real), &begin, &end);
   for (int64_t at = begin; at < end; at += TILE) {
     int64_t size = min_i(TILE, end - at);
-    for (int64_t e = 0; e < size; e += LANES) {
-      vec waiting[LANES];
-      for (int64_t i = 0; i < LANES; i++) {
-        int64_t item = min_i(at + e + i, end - 1);
-        int64_t to = y ? g.ends[2 * item + 1] : g.inputs + item;
-        waiting[i] = over_samples(&g, lane->n, to, y ? g.ends[2 * item] : 0, d, y);
-      }
-      vec_store(tile + e, vec_sums(waiting));
-    }
+    sum_tile(&g, lane->n, at, size, d, y, tile);
     hand_over(k, lane, j, at, size, tile);
   }
 }
