@@ -249,7 +249,8 @@ cdef int fill_attrs(pb_attr *out, const char *text, dict given, list lists) exce
     cdef int k = 0
     for name, kind in signature(text).items():
         if kind == "code":
-            numbers = np.concatenate(([len(given[name])], given[name])).astype(np.int32)
+            numbers = np.asarray(given[name], np.int32)
+            numbers = np.concatenate((np.array([len(numbers)], np.int32), numbers))
             lists.append(numbers)
             out[k].code = <const int32_t *> cnp.PyArray_DATA(numbers)
         elif kind == "int":

@@ -43,7 +43,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
   for (int64_t n = begin; n < end; n += SAMPLES) {
     int64_t width = min_i(SAMPLES, end - n);
     real *dx = (real *)lane->ptr[k->din[0]] + n * units;
-    for (int64_t i = 0; i < units * width && !k->add[0]; i++) dx[i] = 0;
+    if (!k->add[0]) memset(dx, 0, (size_t)(units * width) * sizeof(real));
     for (int64_t l = 0; l < width; l++)
       for (int64_t j = 0; j < count; j++) dx[unit[j] * width + l] += dy[(n + l) * count + j];
   }

@@ -12,7 +12,7 @@ import numpy as np
 from pybp.checks import real
 
 Unit = int | str
-MOST_EDGES = 2**29  # their lists count in 32 bits
+MOST_EDGES = 2**28  # their lists count in 32 bits
 
 
 def natural(unit: Unit) -> tuple:
