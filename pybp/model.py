@@ -412,7 +412,7 @@ class Model:
         return self._inference.gradients(self, self._pair(x, y, sample_weight), deltas)
 
     def activations(self, x: object) -> dict[str, np.ndarray]:
-        """Outputs by layer, (N, ...), dropout being the identity; "layer.units" of a `NeuronGraph`."""
+        """Outputs by layer, (N, ...), without dropout; "layer.units" of a `NeuronGraph`."""
         self._require("activations")
         return self._inference.activations(self, data.not_empty(self._inputs(x), "x"))
 
