@@ -48,7 +48,8 @@ typedef enum { PB_PARAM, PB_GRAD, PB_ACT, PB_RUNNING } pb_arena;
 
 typedef enum {
   PB_FORWARD,
-  PB_DELTA,          /* turn dy of a fused activation into the error signal dz, in place */
+  PB_DELTA,          /* turn dy into error signals dz, in place: of a fused activation, or of an op
+                        that has signals of its own */
   PB_BACKWARD_IN,    /* gradients of the inputs: before the parameters', which may update them */
   PB_BACKWARD_PARAM, /* gradients of the parameters */
   /* The rest come last and run once a step; all but PB_COMMIT work on ranges of the parameter
@@ -146,6 +147,7 @@ typedef struct pb_op {
   int32_t flags;
   bool (*infer)(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r);
   pb_kernel *forward;
+  pb_kernel *delta; /* makes its error signals out of dy; the two below read them */
   pb_kernel *backward_in;
   pb_kernel *backward_param;
   pb_kernel *commit; /* writes its running state */

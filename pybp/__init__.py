@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Maxout,
         MinMaxScaler,
         Normalize,
+        NeuronGraph,
         RMSNorm,
         StandardScaler,
     )
@@ -69,6 +70,7 @@ __all__ = [
     "MinMaxScaler",
     "Model",
     "Normalize",
+    "NeuronGraph",
     "PReLU",
     "RMSNorm",
     "Sequential",

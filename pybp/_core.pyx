@@ -68,6 +68,7 @@ cdef extern from "pybp.h" nogil:
         const char *attrs
         int32_t min_in, max_in, params, running, flags
         bint (*infer)(const pb_attr *, const pb_shape *, int, pb_inferred *)
+        void (*delta)(const pb_instr *, const pb_lane *)
         void (*backward_in)(const pb_instr *, const pb_lane *)
         void (*commit)(const pb_instr *, const pb_lane *)
     ctypedef struct pb_optim:
@@ -221,6 +222,7 @@ def ops():
             "attrs": signature(row[0].attrs), "min_in": row[0].min_in, "max_in": row[0].max_in,
             "params": row[0].params, "running": row[0].running, "flags": flags,
             "differentiable": row[0].backward_in != NULL, "commits": row[0].commit != NULL,
+            "signals": row[0].delta != NULL, "number": len(found),
         }
         row += 1
     return found
@@ -248,7 +250,8 @@ cdef int fill_attrs(pb_attr *out, const char *text, dict given, list lists) exce
     cdef int k = 0
     for name, kind in signature(text).items():
         if kind == "code":
-            numbers = np.array([len(given[name]), *given[name]], np.int32)
+            numbers = np.asarray(given[name], np.int32)
+            numbers = np.concatenate((np.array([len(numbers)], np.int32), numbers))
             lists.append(numbers)
             out[k].code = <const int32_t *> cnp.PyArray_DATA(numbers)
         elif kind == "int":

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pybp.model import Model
 
 CHUNK = 128  # rows of one pass: its activations stay in cache
+SAMPLES = 16  # of a block of single units' values
 SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
 
 
@@ -250,7 +251,7 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
         losses=results.losses,
     )
     lowered = lower(request, store)
-    layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense")]
+    layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense", "neurons")]
     dense = layers if deltas else []
     signals = [lowered.gradients[id(node)] for node in dense]
     values = lowered.plan.once(sources, rows, signals)
@@ -259,8 +260,18 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
     for node, value in zip(dense, values, strict=True):
         use = uses[node.layer]
         uses[node.layer] += 1
-        found[f"{node.layer}[{use}].delta" if use else f"{node.layer}.delta"] = value
+        label = f"{node.layer}[{use}].delta" if use else f"{node.layer}.delta"
+        found[label] = _by_rows(value) if node.op == "neurons" else value
     return found
+
+
+def _by_rows(blocks: np.ndarray) -> np.ndarray:
+    """Rows [N, U] of what lies in blocks of samples: see `csrc/ops/neurons.h`."""
+    rows = np.empty_like(blocks)
+    for begin in range(0, len(blocks), SAMPLES):
+        part = blocks[begin : begin + SAMPLES]
+        rows[begin : begin + SAMPLES] = part.reshape(part.shape[::-1]).T
+    return rows
 
 
 def activations(model: Model, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
@@ -268,8 +279,13 @@ def activations(model: Model, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
     sources = binding.finite(model, arrays)
     dense = data.kind(arrays[0]) == "dense"
     steps = [s for s in model.network.steps if dense or s.inputs]
-    outputs = data.for_rows(arrays[0], [step.node for step in steps])
+    nodes = {}
+    for step in steps:
+        nodes[step.label] = step.node
+        for what, inside in step.layer.inner(step.node).items():
+            nodes[f"{step.label}.{what}"] = inside
+    outputs = data.for_rows(arrays[0], list(nodes.values()))
     request = Request(len(arrays[0]), keep=outputs, sources=len(sources))
     lowered = lower(request, model._require("activations"))
     values = lowered.plan.once(sources, len(arrays[0]), [lowered.value(node) for node in outputs])
-    return {step.label: value for step, value in zip(steps, values, strict=True)}
+    return dict(zip(nodes, values, strict=True))

@@ -8,12 +8,15 @@ so that adding a layer does not change the others' weights.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from pybp.checks import real
 from pybp.described import Described, from_data
 from pybp.errors import unknown
+
+Fan = Any  # a number, or an array of one for each weight
 
 
 class Initializer(Described):
@@ -32,7 +35,7 @@ class _Scaled(Initializer):
             raise unknown("distribution", distribution, ["uniform", "normal"])
         self.distribution = distribution
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
+    def variance(self, fan_in: Fan, fan_out: Fan) -> Fan:
         raise NotImplementedError
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -42,6 +45,14 @@ class _Scaled(Initializer):
             return rng.normal(0.0, deviation, shape)
         limit = math.sqrt(3.0) * deviation
         return rng.uniform(-limit, limit, shape)
+
+    def of_edges(
+        self, rng: np.random.Generator, fan_in: np.ndarray, fan_out: np.ndarray
+    ) -> np.ndarray:
+        """Single weights, each with fans of its own."""
+        normal = self.distribution == "normal"
+        unit = rng.normal(size=len(fan_in)) if normal else rng.uniform(-1, 1, len(fan_in)) * 3**0.5
+        return unit * np.sqrt(self.variance(fan_in, fan_out))
 
 
 class Glorot(_Scaled):
@@ -53,7 +64,7 @@ class Glorot(_Scaled):
     (True, 1.0)
     """
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
+    def variance(self, fan_in: Fan, fan_out: Fan) -> Fan:
         return 2.0 / (fan_in + fan_out)
 
 
@@ -61,14 +72,14 @@ class He(_Scaled):
     """Variance 2 / fan_in, for units that pass half of their input on, such as relu.
     He, Zhang, Ren and Sun, ICCV 2015."""
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
+    def variance(self, fan_in: Fan, fan_out: Fan) -> Fan:
         return 2.0 / fan_in
 
 
 class LeCun(_Scaled):
     """Variance 1 / fan_in. LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998."""
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
+    def variance(self, fan_in: Fan, fan_out: Fan) -> Fan:
         return 1.0 / fan_in
 
 

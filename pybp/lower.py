@@ -316,7 +316,7 @@ class _Lowering:
             # The producer takes the gradient over, and turns it into its own error signal.
             self.gradients[id(self.graph.host[id(node)])] = self.gradients[id(node)]
             return
-        if id(node) in self.graph.fused:
+        if id(node) in self.graph.fused or OPS[node.op]["signals"]:
             self.emit("delta", node)
         padding = [-1] * (len(node.running) + len(node.parameters))
         parents = self.inputs(node)

@@ -388,13 +388,13 @@ class Model:
         optimiser or dropout, batch normalisation using its running statistics.
 
         With `deltas`, also the error signals "layer.delta" = dLoss/dz, (N, units), of every dense
-        layer, z being what goes into its activation.
+        layer and of every unit of a `NeuronGraph`, z being what goes into an activation.
         """
         self._require("gradients")
         return self._inference.gradients(self, self._pair(x, y, sample_weight), deltas)
 
     def activations(self, x: object) -> dict[str, np.ndarray]:
-        """Every layer's output by the layer's name, (N, ...), dropout being the identity."""
+        """Outputs by layer, (N, ...), without dropout; "layer.units" of a `NeuronGraph`."""
         self._require("activations")
         from pybp import binding
 

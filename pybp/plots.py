@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pybp.finder import RateSearch
-    from pybp.layers import Augment
+    from pybp.layers import Augment, NeuronGraph
     from pybp.model import Model
 
 Path = str | PathLike[str] | None
@@ -49,6 +49,31 @@ def rate_search(search: RateSearch, path: Path = None) -> Figure:
     """The losses that `find_learning_rate` saw over its learning rates, and its suggestion."""
     figure = _figure(5.4, 3.8)
     _draw.rate_search(figure.subplots(), search)
+    return _saved(figure, path)
+
+
+def neuron_graph(graph: NeuronGraph, weights: ArrayLike | None = None, path: Path = None) -> Figure:
+    """The units of a `pybp.NeuronGraph` by level, from left to right, and its edges; thick circles
+    are inputs and outputs.
+
+    With `weights` [E], such as ``model.parameters["graph.weight"]``, edges are as thick as their
+    weights are large, vermillion above zero and blue below. Of at most 200 units.
+    """
+    from pybp import _draw_graph
+
+    given = None if weights is None else np.asarray(weights, float)
+    if given is not None and given.shape != (len(graph.edges),):
+        raise ValueError(f"weights must have shape ({len(graph.edges)},), got {given.shape}")
+    if len(graph.units) > _draw_graph.MOST_UNITS:
+        raise ValueError(
+            f"a graph of {len(graph.units)} units cannot be seen in a picture: "
+            f"{_draw_graph.MOST_UNITS} are the most"
+        )
+    place = _draw_graph.places(graph)
+    width, height = place.max(axis=0) - place.min(axis=0) + 1.2
+    scale = min(1.0, 12 / max(width, height))
+    figure = _figure(max(2.4, width * scale), max(1.6, height * scale))
+    _draw_graph.draw(figure.subplots(), graph, given)
     return _saved(figure, path)
 
 

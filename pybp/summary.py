@@ -18,7 +18,7 @@ def table(network: Network) -> str:
     forward pass; where they are no plain chain, also with what they are connected to."""
     nodes = topological(network.nodes(network.outputs))
     steps = network.steps
-    role = _roles(network, {n.layer for n in nodes if n.op == "dense"})
+    role = _roles(network, {n.layer for n in nodes if n.op in ("dense", "neurons")})
     rows: list[tuple[str, ...]] = []
     parameters = flops = 0
     for step in steps:

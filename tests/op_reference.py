@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import augment_reference
 import loss_reference
 import merge_reference
+import neuron_reference
 import numpy as np
 from loss_reference import log_softmax, softmax
 
@@ -48,6 +49,7 @@ REFERENCE = (
     loss_reference.REFERENCE
     | merge_reference.REFERENCE
     | augment_reference.REFERENCE
+    | neuron_reference.REFERENCE
     | {
         "feed": lambda x, source, scale: scale * x,
         "dense": lambda x, w, b=0.0: x @ w.T + b,
@@ -241,4 +243,5 @@ CASES = {
 }
 for family in (loss_reference, merge_reference):
 for family in (loss_reference, augment_reference):
+for family in (loss_reference, neuron_reference):
     CASES |= {op: [Case(**use) for use in uses] for op, uses in family.CASES.items()}

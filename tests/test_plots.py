@@ -8,6 +8,7 @@ from interpreter import python
 
 pytest.importorskip("matplotlib")
 
+import pybp as bp
 from pybp import plots
 
 RNG = np.random.default_rng(0)
@@ -320,3 +321,17 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch):
             plots.history(CURVES)
     finally:
         plots._figure_class.cache_clear()
+
+
+def test_a_graph_of_units_is_drawn_with_all_of_them(tmp_path):
+    edges = [("in", "i"), ("i", "j"), ("i", "k"), ("j", "o"), ("k", "o"), ("i", "o")]
+    graph = bp.NeuronGraph(edges)
+    figure = plots.neuron_graph(graph, [0.3, -0.2, 0.4, 0.7, -0.6, 0.25], tmp_path / "graph.png")
+    assert sorted(texts(figure)) == ["i", "in", "j", "k", "o"] and not flaws(figure)
+    assert (tmp_path / "graph.png").read_bytes()[:8] == PNG
+    colors = [patch.get_edgecolor()[:3] for patch in figure.axes[0].patches[:6]]
+    assert colors[1] == colors[4] != colors[0] == colors[2] == colors[3] == colors[5]
+    with pytest.raises(ValueError, match="shape"):
+        plots.neuron_graph(graph, [1.0])
+    with pytest.raises(ValueError, match="201 units cannot be seen"):
+        plots.neuron_graph(bp.NeuronGraph([(i, i + 1) for i in range(200)]))

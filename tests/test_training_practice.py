@@ -230,6 +230,18 @@ def test_derivatives_written_out_by_hand_are_the_librarys(capsys):
 
 
 @needs_examples
+def test_error_signals_unit_by_unit_and_what_skips_are_good_for(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    apart, (without, with_skips) = example("neuron_graph").main(tmp_path)
+    assert apart < 1e-15 and with_skips > 0.95 > without + 0.05
+    text = capsys.readouterr().out
+    assert "delta_i = i (1 - i) (w_ij delta_j + w_ik delta_k + w_io delta_o)" in text
+    assert "-0.033560819302" in text and "dE/dw_ini = in delta_i = -0.016780409651" in text
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"without_skips.png", "with_skips.png"}
+
+
+@needs_examples
 def test_scaling_is_an_example_without_data(capsys):
     """Wine, whose columns differ a thousandfold: unscaled it is hardly learnt."""
     pytest.importorskip("sklearn")

@@ -197,7 +197,8 @@ static bool apart(const pb_plan *p, const pb_instr *k) {
   if (delta) at[wrote++] = k->dout;
   for (int j = 0; j < k->nin && !forward && !delta; j++) at[wrote++] = k->din[j];
   n = wrote;
-  if (!forward && !delta) at[n++] = k->dout, at[n++] = k->saved;
+  if (!forward) at[n++] = k->saved;
+  if (!forward && !delta) at[n++] = k->dout;
   if (delta || (!forward && k->op->flags & PB_USES_Y)) at[n++] = k->out;
   for (int j = 0; j < k->nin && (forward || (!delta && k->op->flags & PB_USES_X)); j++)
     at[n++] = k->in[j];
@@ -298,6 +299,12 @@ static bool wants_gradient(const pb_instr *k) {
   return wanted;
 }
 
+/* An op with error signals of its own fuses nothing. */
+static pb_kernel *delta_of(const pb_instr *k) {
+  if (k->op->delta) return k->activation ? NULL : k->op->delta;
+  return k->activation && k->activation->chain ? pb_delta : NULL;
+}
+
 static pb_status seal_instr(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i];
   if ((k->phase == PB_FORWARD) != (i < p->nforward))
@@ -323,7 +330,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     if (p->tensor[k->in[j]].arena != PB_PARAM)
       return refuse(p, "instruction %d: %s: input %d is no parameter", (int)i, k->op->name, j);
   k->run = k->phase == PB_FORWARD       ? k->op->forward
-           : k->phase == PB_DELTA       ? (k->activation && k->activation->chain ? pb_delta : NULL)
+           : k->phase == PB_DELTA       ? delta_of(k)
            : k->phase == PB_BACKWARD_IN ? k->op->backward_in
            : k->phase == PB_COMMIT      ? k->op->commit
                                         : k->op->backward_param;
@@ -332,7 +339,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
   if (k->phase == PB_BACKWARD_IN && !wants_gradient(k))
     return refuse(p, "instruction %d: %s: a gradient that nobody wants", (int)i, k->op->name);
-  if (k->phase == PB_DELTA) k->flops = 4 * p->tensor[k->out].size;
+  if (k->phase == PB_DELTA && !k->op->delta) k->flops = 4 * p->tensor[k->out].size;
   if (k->phase == PB_COMMIT) k->flops = 0; /* vectors as long as a row */
   k->serial = k->flops < SERIAL_FLOPS / p->capacity;
   return PB_OK;

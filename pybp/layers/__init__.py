@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Multiply,
         Subtract,
     )
+    from pybp.layers.neuron_graph import NeuronGraph
     from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
     from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
     from pybp.layers.scaler import MinMaxScaler, StandardScaler
@@ -44,6 +45,7 @@ LAZY = {
     "Maxout": "maxout",
     "MinMaxScaler": "scaler",
     "Normalize": "augment",
+    "NeuronGraph": "neuron_graph",
     "RMSNorm": "normalization",
     "Operation": "operation",
     "StandardScaler": "scaler",
@@ -70,6 +72,7 @@ __all__ = [
     "Minimum",
     "Multiply",
     "Normalize",
+    "NeuronGraph",
     "PReLU",
     "RMSNorm",
     "StandardScaler",

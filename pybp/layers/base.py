@@ -35,6 +35,11 @@ class Layer(Described):
         """The layer's output for the input node `x`."""
         raise NotImplementedError
 
+    def inner(self, output: Node) -> dict[str, Node]:
+        """What `Model.activations` shows besides the output: nodes by what is put behind the name
+        of the layer."""
+        return {}
+
     def __call__(self, x: object) -> Node:
         """The layer's output for `x`: another layer's output, a `bp.Input`, or, for layers that
         merge, a list of them.
