@@ -40,13 +40,14 @@ class Session:
 
         from bench import data, reference
 
-        workload["layers"] = tuple(workload["layers"])
+        layers = workload["layers"]  # JSON has made lists of the tuples
+        workload["layers"] = tuple(tuple(n) if isinstance(n, list) else n for n in layers)
         self.workload, self.reference = Workload(**workload), reference
         self.min_round, self.repeats = min_round, 1
         kind = peers.load(peer, self.workload)
         if self.workload.tuned and not getattr(kind, "tunes", False):
             raise peers.UnavailableError(
-                "no falling learning rate, dropout or label smoothing here"
+                "no falling learning rate, dropout, label smoothing or augmentation here"
             )
         self.x, self.y, *self.test = (
             np.load(path)
