@@ -50,7 +50,7 @@ class Session:
                 "no falling learning rate, dropout, label smoothing or augmentation here"
             )
         self.x, self.y, *self.test = (
-            np.load(path)
+            self.shaped(np.load(path))
             for name in ("x", "y", "x_test", "y_test")
             if (path := Path(folder, f"{name}.npy")).exists()
         )
@@ -64,6 +64,12 @@ class Session:
             self.check(weights)
         version = getattr(kind, "version", None) or metadata.version(kind.package)
         return {"version": version, "note": getattr(kind, "note", "")}
+
+    def shaped(self, array):
+        """Return rows as images where the workload has them: MNIST's come flat."""
+        if self.workload.images and array.ndim > 1:
+            return array.reshape(len(array), *self.workload.layers[0])
+        return array
 
     def check(self, weights):
         """Raise unless a predictor computes what the reference computes."""

@@ -75,7 +75,6 @@ NAMES = list(dict.fromkeys([*_TRAINERS, *_PREDICTORS]))
 SLOW_TO_START = {"torch_compile", "torch_compile_step", "torch_compile_channels_last"}
 
 
-
 def family(name):
     """Return the library that a set-up belongs to.
 
