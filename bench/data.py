@@ -71,7 +71,7 @@ def random_rows(rows, inputs, classes):
 
 
 def load(workload, root=None):
-    """Return (x, y, source): x [rows, I] or [rows, C, H, W] of the workload's dtype, y int64 [rows].
+    """Return (x, y, source): x [rows, I] or [rows, C, H, W] of the workload's dtype, y [rows].
 
     `source` names where the rows come from, since MNIST becomes random rows where its files
     are missing.

@@ -15,7 +15,7 @@ ACTIVATIONS = {"relu": lambda z: np.maximum(z, 0), "tanh": np.tanh, "sigmoid": _
 
 
 def convolve(x, w, b, padding):
-    """Return y [N, O, OH, OW] of x [N, C, H, W] and w [O, C, K, K], or w [C, 1, K, K] by channel."""
+    """Return y [N, O, OH, OW] of x [N, C, H, W] and w [O, C, K, K] or, by channel, [C, 1, K, K]."""
     channels, o, k = x.shape[1], len(w), w.shape[-1]
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     windows = sliding_window_view(x, (k, k), axis=(2, 3))  # [N, C, OH, OW, K, K]

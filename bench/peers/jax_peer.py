@@ -19,7 +19,7 @@ _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid
 
 
 def _layer(layer, x, own):
-    """Return a layer's output before its activation; images lie as [N, H, W, C], XLA's own order."""
+    """Return a layer's output before its activation; images are [N, H, W, C], as XLA likes them."""
     if layer.kind == "conv":
         w, b = own
         y = jax.lax.conv_general_dilated(
