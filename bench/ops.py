@@ -51,6 +51,7 @@ def cross_entropy(y_true, logits):
 def written_dense():
     """Return a class of dense layers whose mathematics is written with `bp.ops`."""
     import pybp as bp
+    from pybp.graph import Parameter
 
     class WrittenDense(bp.Layer):
         """max(x weight + bias, 0), or without the maximum."""
@@ -60,9 +61,9 @@ def written_dense():
             self.units, self.relu = units, relu
 
         def build(self, x, name):
-            inputs = x.shape[-1]
-            weight = self.parameter(f"{name}.weight", (inputs, self.units), "he_normal")
-            bias = self.parameter(f"{name}.bias", (self.units,), 0.0)
+            shape = (x.shape[-1], self.units)
+            weight = Parameter(f"{name}.weight", shape, bp.init.get("he", "weight"))
+            bias = Parameter(f"{name}.bias", (self.units,), bp.init.get(0.0, "bias"))
             y = bp.ops.matmul(x, weight) + bias
             return bp.ops.maximum(y, 0.0) if self.relu else y
 
