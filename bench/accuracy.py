@@ -41,7 +41,7 @@ RECIPES = {
     0.985: recipe((784, 384, 10), 64, 5e-3, epochs=4, dropout=0.05),
     0.99: recipe(LENET, 64, 4e-3, epochs=4, name="LeNet-5"),
     0.991: recipe(
-        ((1, 28, 28), 800, 10), 64, 3e-3, epochs=25, activation="sigmoid", smoothing=0.0,
+        ((1, 28, 28), 800, 10), 64, 3e-3, epochs=40, activation="sigmoid", smoothing=0.0,
         augment=AFFINE, name="784-800-10",
     ),
     0.992: recipe(LENET, 64, 4e-3, epochs=12, augment=AFFINE, name="LeNet-5"),
