@@ -8,7 +8,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import accuracy, footprint, harness, peers, report
+from bench import accuracy, footprint, harness, ops, peers, report
 from bench import threads as python_threads
 from bench.workloads import WORKLOADS
 
@@ -144,6 +144,10 @@ def parser():
     p = commands.add_parser("threads", help="predictions per second of several Python threads")
     p.set_defaults(action=python_threads.run)
     python_threads.arguments(p)
+
+    p = commands.add_parser("ops", help="layers and losses written with bp.ops; the reverse sweep")
+    p.set_defaults(action=ops.run)
+    ops.arguments(p)
     return top
 
 

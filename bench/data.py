@@ -2,7 +2,7 @@
 
 import gzip
 import os
-from itertools import pairwise
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def random_rows(rows, inputs, classes):
 
 
 def load(workload, root=None):
-    """Return (x, y, source): x [rows, I] of the workload's dtype, y int64 [rows].
+    """Return (x, y, source): x [rows, I] or [rows, C, H, W] of the workload's dtype, y [rows].
 
     `source` names where the rows come from, since MNIST becomes random rows where its files
     are missing.
@@ -85,19 +85,29 @@ def load(workload, root=None):
         found = xor()
     if found is None:
         source = "random"
-        found = random_rows(workload.rows, workload.layers[0], workload.layers[-1])
+        shape = workload.network[0].inputs
+        found = random_rows(workload.rows, prod(shape), workload.layers[-1])
     x, y = (array[: workload.rows] for array in found)
+    if workload.images:
+        x = x.reshape(len(x), *workload.layers[0])
     return np.ascontiguousarray(x, workload.dtype), np.ascontiguousarray(y, np.int64), source
 
 
 def starting_weights(workload, seed=0):
-    """Return [(W [I, O], b [O]), ...]: He's normal for relu, else Glorot's uniform; zero biases."""
+    """Return [(weight, bias), ...]: He's normal for relu, else Glorot's uniform; zero biases.
+
+    A dense layer's weight is [I, O], a convolution's [O, C, K, K].
+    """
     rng = np.random.default_rng(seed)
     weights = []
-    for i, o in pairwise(workload.layers):
+    for layer in workload.network:
+        shape = layer.weight_shape
+        if shape is None:
+            continue
+        outputs = layer.outputs[0]
         if workload.activation == "relu":
-            w = rng.standard_normal((i, o)) * np.sqrt(2 / i)
+            w = rng.standard_normal(shape) * np.sqrt(2 / layer.fan_in)
         else:
-            w = rng.uniform(-1, 1, (i, o)) * np.sqrt(6 / (i + o))
-        weights.append((w.astype(workload.dtype), np.zeros(o, workload.dtype)))
+            w = rng.uniform(-1, 1, shape) * np.sqrt(6 / (layer.fan_in + outputs))
+        weights.append((w.astype(workload.dtype), np.zeros(outputs, workload.dtype)))
     return weights

@@ -40,16 +40,17 @@ class Session:
 
         from bench import data, reference
 
-        workload["layers"] = tuple(workload["layers"])
+        layers = workload["layers"]  # JSON has made lists of the tuples
+        workload["layers"] = tuple(tuple(n) if isinstance(n, list) else n for n in layers)
         self.workload, self.reference = Workload(**workload), reference
         self.min_round, self.repeats = min_round, 1
         kind = peers.load(peer, self.workload)
         if self.workload.tuned and not getattr(kind, "tunes", False):
             raise peers.UnavailableError(
-                "no falling learning rate, dropout or label smoothing here"
+                "no falling learning rate, dropout, label smoothing or augmentation here"
             )
         self.x, self.y, *self.test = (
-            np.load(path)
+            self.shaped(np.load(path))
             for name in ("x", "y", "x_test", "y_test")
             if (path := Path(folder, f"{name}.npy")).exists()
         )
@@ -63,6 +64,12 @@ class Session:
             self.check(weights)
         version = getattr(kind, "version", None) or metadata.version(kind.package)
         return {"version": version, "note": getattr(kind, "note", "")}
+
+    def shaped(self, array):
+        """Return rows as images where the workload has them: MNIST's come flat."""
+        if self.workload.images and array.ndim > 1:
+            return array.reshape(len(array), *self.workload.layers[0])
+        return array
 
     def check(self, weights):
         """Raise unless a predictor computes what the reference computes."""

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -222,7 +223,142 @@ def test_who_misses_a_mark_trains_again_for_longer(bench, monkeypatch):
     assert accuracy.seconds_to(0.98, found["never"][1]) == "-"
 
 
-@pytest.mark.parametrize("name", ["accuracy", "peers", "report", "workloads"])
+TINY_IMAGES = ((2, 8, 8), ("conv", 3, 3, 1), ("pool", 2), ("depthwise", 3, 0), ("conv", 5, 1, 0))
+
+
+def tiny_images(bench, tail=(6, 4), **more):
+    """A small workload with every kind of layer that images have, and its data."""
+    known = bench("workloads").WORKLOADS["C1"]
+    workload = dataclasses.replace(
+        known, layers=(*TINY_IMAGES, *tail), rows=12, batch=12, data="random", name="", **more
+    )
+    x, y, _ = bench("data").load(workload)
+    return workload, x, y
+
+
+def test_layers_of_images_are_counted(bench):
+    """LeNet-5 as by hand: every output of a product costs two operations per weight it sums."""
+    known = bench("workloads").WORKLOADS
+    lenet = known["C1"].network
+    assert [layer.outputs for layer in lenet] == [
+        (6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (120,), (84,), (10,),
+    ]  # fmt: skip
+    first = 2 * 25 * 6 * 28 * 28
+    forward = first + 2 * 150 * 16 * 10 * 10 + 2 * (400 * 120 + 120 * 84 + 84 * 10)
+    assert known["C8a"].flops == forward and known["C8e"].flops == 1000 * forward
+    assert known["C1"].flops == 10000 * (3 * forward - first)
+    depthwise, pointwise, *_ = known["C3"].network
+    assert depthwise.flops == 2 * 9 * 64 * 28 * 28 and depthwise.weight_shape == (64, 1, 3, 3)
+    assert pointwise.flops == 2 * 64 * 128 * 28 * 28
+    assert [layer.outputs for layer in known["C2"].network][-4:] == [
+        (64, 16, 16), (64, 8, 8), (128,), (10,),
+    ]  # fmt: skip
+    parameters = sum(w.size + b.size for w, b in bench("data").starting_weights(known["C1"]))
+    assert parameters == 61706
+
+
+def test_the_judge_convolves(bench):
+    """Against the sum over taps as it is defined, of a window that hangs over the edge."""
+    convolve, rng = bench("reference").convolve, np.random.default_rng(0)
+    x, w, b = rng.normal(size=(2, 3, 5, 6)), rng.normal(size=(4, 3, 3, 3)), rng.normal(size=4)
+    y, padded = convolve(x, w, b, 1), np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    assert y.shape == (2, 4, 5, 6)
+    assert y[1, 2, 0, 5] == pytest.approx(np.sum(padded[1, :, 0:3, 5:8] * w[2]) + b[2])
+    single = convolve(x, w[:3, :1], b[:3], 0)
+    assert single[0, 1, 2, 3] == pytest.approx(np.sum(x[0, 1, 2:5, 3:6] * w[1, 0]) + b[1])
+
+
+@pytest.mark.parametrize("tail", [(6, 4), (("mean",), 4)])
+@pytest.mark.parametrize("peer", ["pybp", "torch_fused", "torch_channels_last", "jax_scan"])
+def test_peers_train_images_alike(bench, peer, tail):
+    """Two full steps with momentum, from and to the same weights as eager PyTorch's."""
+    peers, data = bench("peers"), bench("data")
+    workload, x, y = tiny_images(bench, tail)
+    weights = data.starting_weights(workload, seed=3)
+    ends = []
+    for name in ("torch_eager", peer):
+        try:
+            trainer = peers.load(name, workload)(workload, x, y, 1, 0)
+        except peers.UnavailableError as reason:
+            pytest.skip(str(reason))
+        trainer.set_weights(weights)
+        trainer.train(2)
+        ends.append([array.copy() for pair in trainer.get_weights() for array in pair])
+    assert not np.array_equal(ends[0][0], weights[0][0])
+    for ours, theirs in zip(*ends, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    "peer", ["pybp", "pybp_predictor", "torch_jit", "jax_jit", "onnxruntime", "onnxruntime_bound"]
+)
+def test_predictors_of_images_agree_with_the_judge(bench, peer):
+    peers, reference = bench("peers"), bench("reference")
+    workload, x, _ = tiny_images(bench, optimizer=None)
+    weights = bench("data").starting_weights(workload, seed=3)
+    try:
+        predictor = peers.load(peer, workload)(workload, weights, x, 1)
+    except peers.UnavailableError as reason:
+        pytest.skip(str(reason))
+    wanted = reference.forward(workload, weights, x)
+    np.testing.assert_allclose(predictor.call(predictor.x), wanted, atol=1e-6)
+
+
+def test_peers_without_images_say_so(bench):
+    peers, workload = bench("peers"), bench("workloads").WORKLOADS["C1"]
+    for name in ("numpy", "sklearn", "fann"):
+        with pytest.raises(peers.UnavailableError, match="dense layers only"):
+            peers.load(name, workload)
+
+
+def test_pytorch_moves_images_as_it_is_told(bench):
+    """Nothing moves an image by nothing; a shift keeps what stays inside; bends differ by image."""
+    try:
+        moved, torch = bench("peers.torch_peer").moved, importlib.import_module("torch")
+    except ImportError:
+        pytest.skip("no PyTorch")
+    torch.manual_seed(0)
+    x = torch.zeros(8, 1, 28, 28)
+    x[:, :, 12:16, 12:16] = 1
+    np.testing.assert_allclose(moved(x, {}), x, atol=1e-5)
+    shifted = moved(x, {"shift": 3.0})
+    np.testing.assert_allclose(shifted.sum((1, 2, 3)), x.sum((1, 2, 3)), rtol=1e-4)
+    rows = (shifted.sum((1, 3)) * torch.arange(28.0)).sum(1) / shifted.sum((1, 2, 3))
+    assert 0.5 < abs(rows - 13.5).max() < 3.001
+    bent = moved(x, {"elastic": 34.0})
+    assert not torch.allclose(bent[0], x[0]) and not torch.allclose(bent[0], bent[1])
+
+
+def test_differentiation_is_timed(bench):
+    """The reverse sweep takes time, and the plan with it yields the gradient without an update."""
+    ops = bench("ops")
+    options = argparse.Namespace(rounds=1, seconds=1e-3, clock="wall", threads=1)
+    calls = []
+    found = ops.seconds_each(
+        {"a": lambda: calls.append("a"), "b": lambda: time.sleep(0.002)}, options
+    )
+    assert found["b"] > 0.002 > found["a"] > 0 and len(calls) > 2
+    ratios = ops.sweeps(options)
+    assert list(ratios) == list(ops.DEPTHS)
+    assert all(forward > 0 for forward, _ in ratios.values())
+
+
+def test_marks_are_chosen_by_percent(bench):
+    accuracy = bench("accuracy")
+    parser = argparse.ArgumentParser()
+    accuracy.arguments(parser)
+    assert parser.parse_args(["--marks"]).marks == list(accuracy.RECIPES)
+    assert parser.parse_args(["--marks", "99,98.5"]).marks == [0.99, 0.985]
+    assert not parser.parse_args([]).marks
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--marks", "12"])
+    lenet = accuracy.RECIPES[0.992]
+    parameters = sum(w.size + b.size for w, b in bench("data").starting_weights(lenet))
+    assert parameters <= 120_000 and lenet.augment
+
+
+@pytest.mark.parametrize("name", ["accuracy", "nets", "peers", "report", "workloads"])
 def test_examples_in_docstrings(bench, name):
     tested = doctest.testmod(bench(name))
     assert tested.attempted and not tested.failed

@@ -3,11 +3,12 @@
 A module offers up to two kinds of classes. *Trainers* are made by
 ``Class(workload, x, y, threads, seed)`` and have
 
-* ``set_weights([(W [I, O], b [O]), ...])`` and ``get_weights()``, the same layout for all;
+* ``set_weights([(weight, bias [O]), ...])`` and ``get_weights()``, the same layout for all: [I, O]
+  of a dense layer, [O, C, K, K] of a convolution;
 * ``train(epochs)``, the timed call;
 * optionally ``loss()``, where the weights do not fit the common layout;
 * optionally ``tunes = True``, where they follow the workload's ``decay``, ``dropout`` and
-  ``smoothing``.
+  ``smoothing``, and, where rows are images, its ``augment``.
 
 *Predictors* are made by ``Class(workload, weights, x, threads)`` and have
 
@@ -31,7 +32,9 @@ _TRAINERS = {
     "sklearn": "sklearn_peer:Trainer",
     "torch_eager": "torch_peer:Eager",
     "torch_fused": "torch_peer:Fused",
+    "torch_channels_last": "torch_peer:ChannelsLast",
     "torch_compile_step": "torch_peer:CompiledStep",
+    "torch_compile_channels_last": "torch_peer:CompiledChannelsLast",
     "jax_step": "jax_peer:Step",
     "jax_scan": "jax_peer:Scan",
     "fann": "fann_peer:Trainer",
@@ -44,6 +47,7 @@ _PREDICTORS = {
     "sklearn": "sklearn_peer:Predictor",
     "torch_eager": "torch_peer:EagerPredictor",
     "torch_jit": "torch_peer:JitPredictor",
+    "torch_compile": "torch_peer:CompiledPredictor",
     "jax_jit": "jax_peer:Predictor",
     "onnxruntime": "onnx_peer:Predictor",
     "onnxruntime_bound": "onnx_peer:BoundPredictor",
@@ -61,11 +65,14 @@ FAMILIES = {
     "onnxruntime": "ONNX Runtime",
 }
 
+_DENSE_ONLY = {"numpy", "sklearn", "fann"}
+
 GEMM = "gemm"  # pseudo-peer: the fastest matrix product of the run, hence the FLOP limit
 
 NAMES = list(dict.fromkeys([*_TRAINERS, *_PREDICTORS]))
 
-SLOW_TO_START = {"torch_compile_step"}  # left out by --quick
+# Left out by --quick.
+SLOW_TO_START = {"torch_compile", "torch_compile_step", "torch_compile_channels_last"}
 
 
 def family(name):
@@ -84,6 +91,8 @@ def names_for(workload):
 
 def load(name, workload):
     """Import and return the class that runs `workload` for peer `name`."""
+    if workload.images and family(name) in _DENSE_ONLY:
+        raise UnavailableError("dense layers only")
     module, attribute = (_TRAINERS if workload.trains else _PREDICTORS)[name].split(":")
     try:
         return getattr(import_module(f"{__name__}.{module}"), attribute)

@@ -18,11 +18,42 @@ import jax.numpy as jnp
 _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 
 
-def _logits(workload, params, x):
-    for w, b in params[:-1]:
-        x = _ACTIVATIONS[workload.activation](x @ w + b)
-    w, b = params[-1]
+def _layer(layer, x, own):
+    """Return a layer's output before its activation; images are [N, H, W, C], as XLA likes them."""
+    if layer.kind == "conv":
+        w, b = own
+        y = jax.lax.conv_general_dilated(
+            x, w, (1, 1), [(layer.padding, layer.padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"), feature_group_count=layer.groups,
+        )  # fmt: skip
+        return y + b
+    if layer.kind == "pool":
+        window = (1, layer.kernel, layer.kernel, 1)
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+    if layer.kind == "mean":
+        return x.mean(axis=(1, 2))
+    w, b = own
+    if x.ndim > 2:
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
     return x @ w + b
+
+
+def _logits(workload, params, x):
+    left = list(params)
+    for layer in workload.network:
+        own = left.pop(0) if layer.weight_shape else None
+        x = _layer(layer, x, own)
+        if own and left:
+            x = _ACTIVATIONS[workload.activation](x)
+    return x
+
+
+def _params(weights):
+    """Return the common weights as JAX's, filters as [K, K, C, O]."""
+    return [
+        (jnp.asarray(w.transpose(2, 3, 1, 0) if w.ndim > 2 else w), jnp.asarray(b))
+        for w, b in weights
+    ]
 
 
 def _loss(workload, params, x, y):
@@ -37,6 +68,9 @@ def _step(workload, state, x, y):
     params, m, v, count = state
     loss, grads = jax.value_and_grad(partial(_loss, workload))(params, x, y)
     rate = workload.learning_rate
+    if workload.momentum:
+        m = jax.tree.map(lambda m, g: workload.momentum * m + g, m, grads)
+        grads = m
     if workload.optimizer == "sgd":
         return (jax.tree.map(lambda p, g: p - rate * g, params, grads), m, v, count), loss
     count += 1
@@ -63,20 +97,21 @@ class Step:
         jax.config.update("jax_enable_x64", workload.dtype == "float64")
         self.workload, self.rng = workload, np.random.default_rng(seed)
         self.step = partial(_step, workload)
-        self.x = jnp.asarray(x)
+        self.x = jnp.asarray(x.transpose(0, 2, 3, 1) if workload.images else x)
         self.y = jnp.asarray(y, workload.dtype if workload.loss == "mse" else jnp.int32)
         graph = self.gathered if workload.shuffles else self.full_batch
         self.run = jax.jit(graph, static_argnums=3, donate_argnums=0)
 
     def set_weights(self, weights):
-        params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in weights]
+        params = _params(weights)
         moments = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
         if self.workload.optimizer == "sgd":
-            moments = [(), ()]
+            moments = [moments[0] if self.workload.momentum else (), ()]
         self.state = (params, *moments, jnp.zeros((), self.workload.dtype))
 
     def get_weights(self):
-        return [(np.asarray(w), np.asarray(b)) for w, b in self.state[0]]
+        pairs = [(np.asarray(w), np.asarray(b)) for w, b in self.state[0]]
+        return [(w.transpose(3, 2, 0, 1) if w.ndim > 2 else w, b) for w, b in pairs]
 
     def gathered(self, state, x, y, count, rows):
         """One step on the given rows."""
@@ -136,9 +171,14 @@ class Predictor:
     package = "jax"
 
     def __init__(self, workload, weights, x, threads):
-        params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in weights]
+        params = _params(weights)
         self.x = x
-        self.run = jax.jit(lambda x: jax.nn.softmax(_logits(workload, params, x)))
+
+        def run(x):
+            x = x.transpose(0, 2, 3, 1) if workload.images else x
+            return jax.nn.softmax(_logits(workload, params, x))
+
+        self.run = jax.jit(run)
 
     def call(self, x):
         return np.asarray(self.run(x))

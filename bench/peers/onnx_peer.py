@@ -34,26 +34,62 @@ def _value(name, kind, shape):
     return _field(1, name) + _field(2, _field(1, _field(1, kind) + _field(2, dims)))
 
 
-def _node(operator, inputs, output):
+def _attribute(name, value):
+    """Encode an integer, or a list of integers."""
+    if isinstance(value, int):
+        return _field(1, name) + _field(3, value) + _field(20, 2)
+    return _field(1, name) + b"".join(_field(8, n) for n in value) + _field(20, 7)
+
+
+def _node(operator, inputs, output, **attributes):
     links = b"".join(_field(1, name) for name in inputs) + _field(2, output)
-    return links + _field(4, operator)
+    marks = b"".join(_field(5, _attribute(name, value)) for name, value in attributes.items())
+    return links + _field(4, operator) + marks
+
+
+class _Graph:
+    """Nodes and tensors in a chain; `last` is the name of the latest output."""
+
+    def __init__(self):
+        self.nodes, self.tensors, self.last = [], [], "x"
+
+    def add(self, operator, *tensors, **attributes):
+        """Append a node that reads the latest output and the given tensors."""
+        names = [f"{len(self.nodes)}.{k}" for k in range(len(tensors))]
+        self.tensors += [_tensor(*pair) for pair in zip(names, tensors, strict=True)]
+        output = f"{len(self.nodes)}.{operator}"
+        self.nodes.append(_node(operator, [self.last, *names], output, **attributes))
+        self.last = output
+
+    def add_layer(self, layer, own):
+        """Append what computes a layer before its activation; `own` are its weight and bias."""
+        window = {"kernel_shape": [layer.kernel] * 2}
+        if layer.kind == "conv":
+            self.add("Conv", *own, pads=[layer.padding] * 4, group=layer.groups, **window)
+        elif layer.kind == "pool":
+            self.add("MaxPool", strides=[layer.kernel] * 2, **window)
+        elif layer.kind == "mean":
+            self.add("GlobalAveragePool")
+        else:
+            if len(layer.inputs) > 1:
+                self.add("Flatten")
+            self.add("Gemm", *own)
 
 
 def model(workload, weights):
-    """Return the bytes of an ONNX model: Gemm, activation, ..., Gemm, Softmax."""
-    nodes, tensors, last = [], [], "x"
-    for k, (w, b) in enumerate(weights):
-        tensors += [_tensor(f"w{k}", np.ascontiguousarray(w)), _tensor(f"b{k}", b)]
-        nodes.append(_node("Gemm", [last, f"w{k}", f"b{k}"], f"z{k}"))
-        final = k == len(weights) - 1
-        last = "out" if final else f"h{k}"
-        nodes.append(_node("Softmax" if final else _NODES[workload.activation], [f"z{k}"], last))
-    kind, ends = _FLOATS[workload.dtype], (workload.layers[0], workload.layers[-1])
-    graph = b"".join(_field(1, n) for n in nodes) + _field(2, "net")
-    graph += b"".join(_field(5, t) for t in tensors)
-    graph += _field(11, _value("x", kind, (workload.batch, ends[0])))
-    graph += _field(12, _value("out", kind, (workload.batch, ends[1])))
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 17))
+    """Return the bytes of an ONNX model, from x over all layers to Softmax."""
+    graph, left = _Graph(), [(np.ascontiguousarray(w), b) for w, b in weights]
+    for layer in workload.network:
+        own = left.pop(0) if layer.weight_shape else ()
+        graph.add_layer(layer, own)
+        if own:
+            graph.add(_NODES[workload.activation] if left else "Softmax")
+    kind, shape = _FLOATS[workload.dtype], workload.network[0].inputs
+    text = b"".join(_field(1, n) for n in graph.nodes) + _field(2, "net")
+    text += b"".join(_field(5, t) for t in graph.tensors)
+    text += _field(11, _value("x", kind, (workload.batch, *shape)))
+    text += _field(12, _value(graph.last, kind, (workload.batch, workload.layers[-1])))
+    return _field(1, 8) + _field(7, text) + _field(8, _field(2, 17))
 
 
 class Predictor:
@@ -81,7 +117,8 @@ class BoundPredictor(Predictor):
         self.out = np.empty((workload.batch, workload.layers[-1]), x.dtype)
         self.binding = self.session.io_binding()
         self.binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(self.bound))
-        self.binding.bind_ortvalue_output("out", ort.OrtValue.ortvalue_from_numpy(self.out))
+        name = self.session.get_outputs()[0].name
+        self.binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(self.out))
 
     def call(self, x):
         np.copyto(self.bound, x)

@@ -3,36 +3,67 @@
 import pybp as bp
 
 
+def _layer(workload, layer):
+    """Return the layers of one record of `bench.nets`, with its activation."""
+    if layer.kind == "pool":
+        return [bp.MaxPool2D(layer.kernel)]
+    if layer.kind == "mean":
+        return [bp.GlobalAveragePool2D()]
+    activation = workload.activation
+    if layer.kind == "conv":
+        how = {"padding": layer.padding, "activation": activation}
+        if layer.groups > 1:
+            return [bp.DepthwiseConv2D(layer.kernel, **how)]
+        return [bp.Conv2D(layer.outputs[0], layer.kernel, **how)]
+    last = layer is workload.network[-1]
+    if last:
+        activation = "sigmoid" if workload.loss == "mse" else "softmax"
+    layers = [bp.Flatten()] if len(layer.inputs) > 1 else []
+    layers.append(bp.Dense(layer.outputs[0], activation=activation))
+    if workload.dropout and not last:
+        layers.append(bp.Dropout(workload.dropout))
+    return layers
+
+
 def _model(workload, seed=0):
-    *hidden, outputs = workload.layers[1:]
-    last = "sigmoid" if workload.loss == "mse" else "softmax"
-    layers = [bp.Input(workload.layers[0])]
-    for units in hidden:
-        layers.append(bp.Dense(units, activation=workload.activation))
-        if workload.dropout:
-            layers.append(bp.Dropout(workload.dropout))
-    model = bp.Sequential([*layers, bp.Dense(outputs, activation=last)])
+    if workload.images:
+        layers = [bp.Input(workload.layers[0], layout="NCHW")]
+    else:
+        layers = [bp.Input(workload.layers[0])]
+    if workload.augment:
+        layers.append(bp.Augment(**workload.augment))
+    for layer in workload.network:
+        layers += _layer(workload, layer)
+    model = bp.Sequential(layers)
     rate = workload.learning_rate or 0.1
     if workload.decay:
         steps = workload.decay * -(-workload.rows // workload.batch)
         rate = bp.schedules.Polynomial(rate, steps)
-    optimizers = {"adam": bp.optim.Adam, "sgd": bp.optim.SGD}
+    if workload.optimizer == "adam":
+        optimizer = bp.optim.Adam(learning_rate=rate)
+    else:
+        optimizer = bp.optim.SGD(learning_rate=rate, momentum=workload.momentum)
     loss = workload.loss
     if workload.smoothing:
         loss = bp.losses.CrossEntropy(label_smoothing=workload.smoothing)
-    model.compile(
-        optimizer=optimizers[workload.optimizer or "sgd"](learning_rate=rate),
-        loss=loss,
-        dtype=workload.dtype,
-        seed=seed,
-    )
+    model.compile(optimizer=optimizer, loss=loss, dtype=workload.dtype, seed=seed)
     return model
 
 
+def _pairs(model):
+    """Return the (weight, bias) of every layer that has them, as views, in the network's order."""
+    p = model.parameters
+    return [(p[name], p[name[:-6] + "bias"]) for name in p if name.endswith(".weight")]
+
+
+def _common(weight):
+    """Turn a weight between pybp's layout and the common one: dense layers are transposed."""
+    return weight.T if weight.ndim == 2 else weight
+
+
 def _set_weights(model, weights):
-    for k, (w, b) in enumerate(weights):
-        model.parameters[f"dense{k}.weight"][...] = w.T
-        model.parameters[f"dense{k}.bias"][...] = b
+    for own, (w, b) in zip(_pairs(model), weights, strict=True):
+        own[0][...], own[1][...] = _common(w), b
 
 
 class Fit:
@@ -50,9 +81,7 @@ class Fit:
         _set_weights(self.model, weights)
 
     def get_weights(self):
-        p = self.model.parameters
-        layers = range(len(self.workload.layers) - 1)
-        return [(p[f"dense{k}.weight"].T, p[f"dense{k}.bias"]) for k in layers]
+        return [(_common(w), b) for w, b in _pairs(self.model)]
 
     def train(self, epochs):
         self.model.fit(
