@@ -60,7 +60,8 @@ class Node:
     """An op applied to nodes, running state and parameters.
 
     `shape` is that of one row: a batch of N rows has shape (N, *shape). `layer` is the name of the
-    layer that made the node.
+    layer that made the node. The rows of a `blocked` node lie in blocks of as many as a vector has
+    lanes (`pb_shape` in `csrc/pybp.h`); only `blocks.py` makes such nodes.
     """
 
     op: str
@@ -71,21 +72,23 @@ class Node:
     shape: tuple[int, ...] = ()
     running: tuple[Running, ...] = ()
     batched: bool = True
+    blocked: bool = False
     flops: int = 0
     saved: int = 0
     saved_once: int = 0
 
     def __post_init__(self) -> None:
-        given = [(node.shape, node.batched) for node in self.inputs]
-        given += [(part.shape, False) for part in self.running]
-        given += [(parameter.shape, False) for parameter in self.parameters]
-        found = _core.infer(self.op, self.attrs, given, (self.shape, self.batched))
+        given = [(node.shape, node.batched, node.blocked) for node in self.inputs]
+        given += [(part.shape, False, False) for part in self.running]
+        given += [(parameter.shape, False, False) for parameter in self.parameters]
+        out = (self.shape, self.batched, self.blocked)
+        found = _core.infer(self.op, self.attrs, given, out)
         if found is None:
-            shapes = ", ".join(str(shape) for shape, _ in given)
+            shapes = ", ".join(str(shape) for shape, _, _ in given)
             raise ValueError(
                 f"layer {self.layer!r}: {self.op} cannot take inputs of shapes {shapes}"
             )
-        self.shape, self.batched, self.saved, self.saved_once, self.flops = found
+        self.shape, self.batched, self.blocked, self.saved, self.saved_once, self.flops = found
 
     @property
     def flags(self) -> set[str]:

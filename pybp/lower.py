@@ -67,7 +67,8 @@ class Lowered:
 
     def _place(self, index: int) -> str:
         t = self.tensors[index]
-        shape = ",".join(map(str, (*(("N",) if t.batched else ()), *t.shape)))
+        rows = ("blocks",) if t.blocked else ("N",) if t.batched else ()
+        shape = ",".join(map(str, (*rows, *t.shape)))
         return f"{t.arena}+{t.offset}[{shape}]"
 
 
@@ -138,7 +139,10 @@ class _Lowering:
         plan = Plan(
             self.store.bits,
             r.capacity,
-            [(t.arena, t.shape, t.batched, t.offset, t.double, t.group) for t in self.tensors],
+            [
+                (t.arena, t.shape, t.batched, t.blocked, t.offset, t.double, t.group)
+                for t in self.tensors
+            ],
             self.instructions,
             nforward,
             act_bytes,
@@ -205,7 +209,9 @@ class _Lowering:
             self.values[id(node)] = self.values[id(other)]
             return
         double = "per_row" in node.flags
-        self.values[id(node)] = self.tensor("act", node.shape, batched=node.batched, double=double)
+        self.values[id(node)] = self.tensor(
+            "act", node.shape, batched=node.batched, blocked=node.blocked, double=double
+        )
         if node.saved and self.request.backward:
             self.saved[id(node)] = self.tensor("act", (node.saved,))
         if node.saved_once and self.request.backward:
@@ -319,7 +325,7 @@ class _Lowering:
             first = id(parent) not in self.gradients
             if wanted and first:
                 self.gradients[id(parent)] = self.tensor(
-                    "act", parent.shape, batched=parent.batched
+                    "act", parent.shape, batched=parent.batched, blocked=parent.blocked
                 )
             din.append(self.gradients[id(parent)] if wanted else -1)
             add.append(wanted and not first)

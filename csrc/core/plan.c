@@ -70,7 +70,7 @@ int64_t pb_shape_size(const pb_shape *s) {
 }
 
 static bool same_shape(const pb_shape *a, const pb_shape *b) {
-  if (a->ndim != b->ndim || a->batched != b->batched) return false;
+  if (a->ndim != b->ndim || a->batched != b->batched || a->blocked != b->blocked) return false;
   for (int i = 0; i < a->ndim; i++)
     if (a->dim[i] != b->dim[i]) return false;
   return true;
@@ -99,6 +99,9 @@ static pb_status seal_tensor(pb_plan *p, int32_t i) {
   if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad) ||
       (t->arena == PB_RUNNING && !p->running))
     return refuse(p, "tensor %d has no memory", (int)i);
+  if (t->shape.blocked &&
+      (!t->shape.batched || t->is_double || p->capacity % p->table->lanes != 0))
+    return refuse(p, "tensor %d has no whole blocks", (int)i);
   if (t->group < 0 || t->group >= p->ngroup)
     return refuse(p, "tensor %d belongs to no group", (int)i);
   t->size = pb_shape_size(&t->shape);
@@ -157,6 +160,8 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
       return refuse(p, "instruction %d: %s: bad input", (int)i, op->name);
     if (!gradient_fits(p, k->din[j], x))
       return refuse(p, "instruction %d: %s: gradient does not fit input %d", (int)i, op->name, j);
+    if (x->shape.blocked && !(op->flags & (PB_BLOCKED | PB_ELEMENTWISE)))
+      return refuse(p, "instruction %d: %s: input %d is blocked", (int)i, op->name, j);
     in[j] = x->shape;
   }
   if (op->flags & PB_SOURCE && (k->attr[0].i < 0 || k->attr[0].i >= p->nsource))
@@ -344,7 +349,8 @@ static pb_status seal_ends(pb_plan *p) {
       return refuse(p, "result %d is not one double of every row", (int)k);
   }
   const pb_tensor *y = operand(p, p->output);
-  if (p->output != -1 && (!y || y->arena != PB_ACT || y->is_double || !y->shape.batched))
+  if (p->output != -1 && (!y || y->arena != PB_ACT || y->is_double || !y->shape.batched ||
+                          y->shape.blocked))
     return refuse(p, "the output is not made of rows");
   if (p->input == -1) return PB_OK;
   if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE))
