@@ -115,7 +115,16 @@ class Run:
 
 class Shortcut:
     retired: bool
-    def __init__(self, plan: Plan, shape: Shape, size: int, limit: float, flops: int) -> None: ...
+    def __init__(
+        self,
+        few: Plan,
+        many: Plan,
+        least: int,
+        shape: Shape,
+        size: int,
+        limit: float,
+        flops: int,
+    ) -> None: ...
     def __call__(self, x: object) -> Array | None: ...
 
 class Predictor:

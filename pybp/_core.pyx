@@ -528,6 +528,11 @@ cdef class Plan:
         return self.c.capacity
 
     @property
+    def scratch_bytes(self):
+        """Memory beside the activations, of each thread."""
+        return self.c.scratch_bytes
+
+    @property
     def threads(self):
         """How many threads the plan's work can feed."""
         return self.c.threads
@@ -697,23 +702,26 @@ cdef void describe(pb_source *s, bint single, int64_t rows, int64_t cols, void *
 @cython.final
 cdef class Shortcut:
     """`predict` for what needs no preparation, a few rows of the model's own dtype and layout: at
-    one row, the long way through Python takes longer than a small net."""
+    one row, the long way through Python takes longer than a small net. Below `least` rows another
+    plan may be the better one."""
 
-    cdef Plan plan
-    cdef int64_t size, out_size
+    cdef Plan few, many
+    cdef int64_t least, size, out_size
     cdef int out_ndim, type
     cdef cnp.npy_intp out_shape[8]
     cdef bint single
     cdef double limit
     cdef int64_t flops
 
-    def __cinit__(self, Plan plan, tuple shape, int64_t size, double limit, int64_t flops):
-        self.plan, self.size, self.limit, self.flops = plan, size, limit, flops
+    def __cinit__(self, Plan few, Plan many, int64_t least, tuple shape, int64_t size,
+                  double limit, int64_t flops):
+        self.few, self.many, self.least = few, many, least
+        self.size, self.limit, self.flops = size, limit, flops
         self.out_ndim, self.out_size = 1 + len(shape), 1
         for i, n in enumerate(shape):
             self.out_shape[1 + i] = n
             self.out_size *= n
-        self.single = plan.dtype == np.float32
+        self.single = many.dtype == np.float32
         self.type = cnp.NPY_FLOAT32 if self.single else cnp.NPY_FLOAT64
 
     def __call__(self, x):
@@ -723,14 +731,16 @@ cdef class Shortcut:
         cdef pb_source source, result
         cdef pb_status status
         cdef int64_t n, col
-        if self.plan.retired or type(x) is not np.ndarray:
+        cdef Plan plan
+        if self.many.retired or type(x) is not np.ndarray:
             return None
         array = <cnp.ndarray> x
         if (cnp.PyArray_TYPE(array) != self.type or not cnp.PyArray_ISCARRAY_RO(array) or
                 cnp.PyArray_NDIM(array) < 2):
             return None
         n = cnp.PyArray_DIM(array, 0)
-        if not 1 <= n <= self.plan.c.capacity or cnp.PyArray_SIZE(array) != n * self.size:
+        plan = self.few if n < self.least else self.many
+        if not 1 <= n <= plan.c.capacity or cnp.PyArray_SIZE(array) != n * self.size:
             return None
         describe(&source, self.single, n, self.size, cnp.PyArray_DATA(array))
         if pb_check_finite(&source, self.limit, &col) >= 0:
@@ -740,16 +750,16 @@ cdef class Shortcut:
         out = cnp.PyArray_SimpleNew(self.out_ndim, shape, self.type)
         describe(&result, self.single, n, self.out_size, cnp.PyArray_DATA(out))
         if n * self.flops < FLOPS_UNDER_GIL:
-            status = pb_map(self.plan.c, &source, n, cnp.PyArray_DATA(out), NULL)
+            status = pb_map(plan.c, &source, n, cnp.PyArray_DATA(out), NULL)
         else:
             with nogil:
-                status = pb_map(self.plan.c, &source, n, <void *> result.data, NULL)
-        self.plan.check(status)
+                status = pb_map(plan.c, &source, n, <void *> result.data, NULL)
+        plan.check(status)
         return out if pb_check_finite(&result, DBL_MAX, &col) < 0 else None
 
     @property
     def retired(self):
-        return self.plan.retired
+        return self.many.retired
 
 
 @cython.no_gc_clear  # __dealloc__ needs the plan

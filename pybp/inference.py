@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pybp import data
-from pybp._core import Predictor, Shortcut, Source
+from pybp._core import Predictor, Shortcut, Source, lanes
+from pybp.blocks import into_blocks
 from pybp.errors import DivergenceError
 from pybp.lower import Lowered, Request, capacity_for, lower
 
 if TYPE_CHECKING:
+    from pybp.graph import Node
     from pybp.model import Model
 
 CHUNK = 128  # rows of one pass: its activations stay in cache
@@ -35,11 +37,7 @@ def predict(model: Model, x: object) -> np.ndarray:
 def _predict(model: Model, array: Any, limit: float = 0.0) -> np.ndarray:
     """Predictions of rows that have been checked, or else are to be within +-limit."""
     out = np.empty((len(array), *model._output.shape), model.dtype)
-
-    def request() -> Request:
-        return Request(CHUNK, output=data.for_rows(array, [model._output])[0])
-
-    lowered = model._plan(("predict", data.kind(array)), request)
+    lowered = _plan_for(model, array, len(array))
     if _map(lowered, (array,), out, limit=limit) is None:
         model._source(array)  # names the value
         return _predict(model, array)  # it has been mended meanwhile
@@ -48,8 +46,31 @@ def _predict(model: Model, array: Any, limit: float = 0.0) -> np.ndarray:
         raise _overflow(model, array, int(finite.argmin()))
     known = model._shortcut is not None and not model._shortcut.retired
     if not known and data.kind(array) == "dense":
-        model._shortcut = Shortcut(lowered.plan, model._output.shape, *_reading(model, lowered))
+        few, many = (_plan_for(model, array, rows).plan for rows in (1, CHUNK))
+        model._shortcut = Shortcut(
+            few, many, _least(), model._output.shape, *_reading(model, lowered)
+        )
     return out
+
+
+def _least() -> int:
+    """Rows from which blocks of rows pay: half a block."""
+    return lanes() // 2
+
+
+def _plan_for(model: Model, array: Any, rows: int) -> Lowered:
+    """The plan that predicts so many rows like these."""
+
+    def output() -> list[Node]:
+        return data.for_rows(array, [model._output])
+
+    kind = data.kind(array)
+    many = model._plan(
+        ("predict", kind), lambda: Request(CHUNK, output=into_blocks(output(), CHUNK)[0])
+    )
+    if rows >= _least() or not many.blocked:
+        return many
+    return model._plan(("predict", kind, "few"), lambda: Request(CHUNK, output=output()[0]))
 
 
 def _reading(model: Model, lowered: Lowered) -> tuple[int, float, int]:
@@ -104,7 +125,8 @@ def _overflow(model: Model, array: Any, row: int) -> DivergenceError:
 def predictor(model: Model, batch_size: int) -> Predictor:
     """See `Model.predictor`."""
     capacity = capacity_for(batch_size)
-    lowered = model._plan(("predict", capacity), lambda: Request(capacity, output=model._output))
+    (output,) = into_blocks([model._output], capacity)
+    lowered = model._plan(("predict", capacity), lambda: Request(capacity, output=output))
 
     def slow(bound: Predictor, x: object) -> np.ndarray:
         """What the native way does not take: other types and layouts, and mistakes."""
@@ -127,12 +149,13 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     """See `Model.evaluate`."""
     results = model._results(sources)
     late = [metric for metric in model._metrics if not metric.native(model._output)]
+    nodes = into_blocks([*results.nodes, results.output], CHUNK)
     lowered = model._plan(
         ("evaluate", results.width, results.weighted, results.kind),
         lambda: Request(
             CHUNK,
-            results=results.nodes,
-            output=results.output if late else None,
+            results=nodes[: len(results.nodes)],
+            output=nodes[-1] if late else None,
             sources=results.sources,
             weights=results.weights,
         ),

@@ -46,6 +46,11 @@ class Lowered:
         """Index of the tensor that holds the node's output."""
         return self.values[id(node)]
 
+    @property
+    def blocked(self) -> bool:
+        """Whether some of it is computed on blocks of rows."""
+        return any(t.blocked for t in self.tensors)
+
     def describe(self) -> str:
         """The instructions, one a line: phase, op, operands and where they lie."""
         lines = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from pybp import cursor, parameters, rows
 from pybp._core import Run, Source
+from pybp.blocks import into_blocks
 from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
 from pybp.graph import topological
@@ -333,7 +334,7 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
         fuse = flops < BRIEF_FLOPS and optimizer.fusible
         return Request(
             capacity,
-            results=into_lanes(results.nodes, capacity),
+            results=into_blocks(into_lanes(results.nodes, capacity), capacity),
             training=True,
             backward=True,
             optimizer=optimizer.kernel(),

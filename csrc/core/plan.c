@@ -287,7 +287,7 @@ static bool affine_fits(const pb_plan *p, const pb_instr *k) {
   const pb_tensor *a = operand(p, k->affine);
   const pb_shape *y = &p->tensor[k->out].shape;
   if (k->affine == -1) return true;
-  return a && k->op->flags & PB_AFFINE && k->phase == PB_FORWARD && a->arena == PB_ACT &&
+  return a && !y->blocked && k->op->flags & PB_AFFINE && k->phase == PB_FORWARD && a->arena == PB_ACT &&
          !a->is_double && !a->shape.batched && a->shape.ndim == 2 && a->shape.dim[0] == 2 &&
          y->ndim > 0 && a->shape.dim[1] == y->dim[y->ndim - 1];
 }

@@ -8,7 +8,7 @@
 #include "ops/conv.h"
 
 enum {
-  DEPTH = 256,   /* terms of a sum before it goes back to memory: weights and tile stay in cache */
+  DEPTH = 512,   /* terms of a sum before it goes back to memory: weights and tile stay in cache */
   WEIGHTS = 128, /* outputs whose weights are used together */
   MOST = VEC_REGISTERS == 32 ? 8 : 6 /* vectors of positions in a register tile */
 };
@@ -22,6 +22,7 @@ typedef struct {
   int64_t ldw;       /* between the weights of two outputs */
   const real *start; /* or NULL */
   bool add;          /* to what is there, instead of start */
+  bool whole;        /* all vectors are, and without gaps in the output */
   int64_t ldc, step; /* in the output: between channels, between a vector's lanes */
 } terms;
 
@@ -50,45 +51,63 @@ static void store_lanes(real *c, int64_t lanes, int64_t step, vec v) {
   }
 }
 
-/* Outputs [o, o + m) at v positions. */
+/* Outputs [o, o + m) at v positions. Everything is read before the first store, which might be
+   anywhere for all that the compiler knows. */
 PB_INLINE void tile(int m, int v, const terms *s, int64_t o, const position *p) {
   vec sum[4 * MOST];
-  const real *w = s->weight + o * s->ldw, *in[MOST];
-  bool whole = s->step == 1;
-  for (int j = 0; j < v; j++) in[j] = p[j].in, whole &= p[j].lanes == LANES;
+  const int64_t ldw = s->ldw, ldc = s->ldc, step = s->step, depth = s->depth, *at = s->at,
+                *weight_at = s->weight_at;
+  const real *w = s->weight + o * ldw, *in[MOST];
+  real *out[MOST];
+  int64_t lanes[MOST];
+  bool whole = s->whole;
+#pragma GCC unroll 8
+  for (int j = 0; j < v; j++)
+    in[j] = p[j].in, out[j] = p[j].out + o * ldc, lanes[j] = p[j].lanes;
 #pragma GCC unroll 6
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < v; j++)
       sum[i * v + j] = !s->add ? vec_set(s->start ? s->start[o + i] : 0)
-                       : whole ? vec_load(p[j].out + (o + i) * s->ldc)
-                               : load_lanes(p[j].out + (o + i) * s->ldc, p[j].lanes, s->step);
-  for (int64_t t = 0; t < s->depth; t++) {
-    int64_t at = s->at[t], from = s->weight_at[t];
-    vec x[MOST];
+                       : whole ? vec_load(out[j] + i * ldc)
+                               : load_lanes(out[j] + i * ldc, lanes[j], step);
+  for (int64_t t = 0; t < depth; t++) {
+    int64_t there = at[t], from = weight_at[t];
+    vec x[MOST], a[6];
+    if (m < v) { /* whichever leaves the sums their registers */
+#pragma GCC unroll 6
+      for (int i = 0; i < m; i++) a[i] = vec_set(w[i * ldw + from]);
 #pragma GCC unroll 8
-    for (int j = 0; j < v; j++) x[j] = vec_load(in[j] + at);
+      for (int j = 0; j < v; j++) {
+        x[j] = vec_load(in[j] + there);
+#pragma GCC unroll 6
+        for (int i = 0; i < m; i++) sum[i * v + j] += a[i] * x[j];
+      }
+      continue;
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < v; j++) x[j] = vec_load(in[j] + there);
 #pragma GCC unroll 6
     for (int i = 0; i < m; i++) {
-      vec a = vec_set(w[i * s->ldw + from]);
+      a[i] = vec_set(w[i * ldw + from]);
 #pragma GCC unroll 8
-      for (int j = 0; j < v; j++) sum[i * v + j] += a * x[j];
+      for (int j = 0; j < v; j++) sum[i * v + j] += a[i] * x[j];
     }
   }
 #pragma GCC unroll 6
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < v; j++)
-      if (whole) vec_store(p[j].out + (o + i) * s->ldc, sum[i * v + j]);
-      else store_lanes(p[j].out + (o + i) * s->ldc, p[j].lanes, s->step, sum[i * v + j]);
+      if (whole) vec_store(out[j] + i * ldc, sum[i * v + j]);
+      else store_lanes(out[j] + i * ldc, lanes[j], step, sum[i * v + j]);
 }
 
-/* Four outputs by three vectors fill sixteen registers, and six by two: whichever divides them. */
-enum { WIDE = VEC_REGISTERS == 32 ? 6 : 3, FLAT = VEC_REGISTERS == 32 ? 4 : 2 };
+/* Four outputs by three vectors fill sixteen registers, and three by four: whichever divides them. */
+enum { WIDE = VEC_REGISTERS == 32 ? 6 : 3, FLAT = VEC_REGISTERS == 32 ? 8 : 4 };
 
 static int vectors_of(int64_t outputs) {
   if (outputs == 1) return MOST;
-  return outputs % 6 == 0 && outputs % 4 != 0 ? FLAT : WIDE;
+  return outputs % 3 == 0 && outputs % 4 != 0 ? FLAT : WIDE;
 }
 
 /* Outputs [o, end) at as many positions as go together. */
@@ -99,7 +118,7 @@ static void tile_full(const terms *s, int64_t outputs, int v, int64_t o, int64_t
     return;
   }
   if (v == FLAT)
-    for (; o + 6 <= end; o += 6) tile(6, FLAT, s, o, p);
+    for (; o + 3 <= end; o += 3) tile(3, FLAT, s, o, p);
   else
     for (; o + 4 <= end; o += 4) tile(4, WIDE, s, o, p);
   for (; o < end; o++)
@@ -245,6 +264,7 @@ static void one_tile(const sweep *s, const conv_path *y, const conv_path *x, int
                    .ldw = job->turned ? taps : own * taps,
                    .start = job->start ? job->start + group * s->outputs : NULL,
                    .add = job->add || c > 0,
+                   .whole = job->blocked || (x->step == 1 && (i_end - i) % LANES == 0),
                    .ldc = out_plane,
                    .step = job->blocked ? 1 : x->step};
       all_positions(s, &sum, &t, y, x, j, j_end, i, i_end, out + group * s->outputs * out_plane);
