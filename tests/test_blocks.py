@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conv_reference import attributes
 from op_reference import CASES
-from test_ops import TOLERANCE, Use, bounds, cotangent_for, gradients_of
+from test_ops import Use, bounds, cotangent_for, gradients_of
 
 import pybp as bp
 from pybp import _core
