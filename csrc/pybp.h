@@ -73,7 +73,8 @@ enum {                      /* pb_op.flags */
        PB_MIXES_ROWS = 128, /* in training an output row depends on all rows of the batch */
        PB_AFFINE = 256,     /* can scale and shift the columns of its output */
        PB_SPARSE = 512,     /* that array is sparse; it has as many columns as the first input */
-       PB_BLOCKED = 1024    /* takes blocked inputs, as all elementwise ops do */
+       PB_BLOCKED = 1024,   /* takes blocked inputs, as all elementwise ops do */
+       PB_WHOLE = 4096      /* a gradient of its parameters is made as a whole: no fused update */
 };
 
 typedef struct {

@@ -62,6 +62,9 @@ class Node:
     `shape` is that of one row: a batch of N rows has shape (N, *shape). `layer` is the name of the
     layer that made the node. The rows of a `blocked` node lie in blocks of as many as a vector has
     lanes (`pb_shape` in `csrc/pybp.h`); only `blocks.py` makes such nodes.
+    `layout` is the user's word for the axes, "" where none was given, and `image` says that rows
+    are (C, H, W) whatever the layout: see `pybp.layouts`. A node whose rows have as many axes as
+    its first input's inherits both.
     """
 
     op: str
@@ -76,6 +79,8 @@ class Node:
     flops: int = 0
     saved: int = 0
     saved_once: int = 0
+    layout: str | None = None
+    image: bool = False
 
     def __post_init__(self) -> None:
         given = [(node.shape, node.batched, node.blocked) for node in self.inputs]
@@ -89,6 +94,12 @@ class Node:
                 f"layer {self.layer!r}: {self.op} cannot take inputs of shapes {shapes}"
             )
         self.shape, self.batched, self.blocked, self.saved, self.saved_once, self.flops = found
+        if self.layout is None:
+            first = self.inputs[0] if self.inputs else None
+            alike = first is not None and len(first.shape) == len(self.shape)
+            self.layout, self.image = (
+                (first.layout, first.image) if first and alike else ("", False)
+            )
 
     @property
     def flags(self) -> set[str]:

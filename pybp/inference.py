@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import data
+from pybp import data, layouts
 from pybp._core import Predictor, Shortcut, Source, lanes
 from pybp.blocks import into_blocks
 from pybp.errors import DivergenceError
@@ -42,6 +42,7 @@ def _predict(model: Model, array: Any, limit: float = 0.0) -> np.ndarray:
         model._source(array)  # names the value
         return _predict(model, array)  # it has been mended meanwhile
     if not np.isfinite(out).all():
+        model._source(array)  # names the value, if one names no vector of an embedding
         finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
         raise _overflow(model, array, int(finite.argmin()))
     known = model._shortcut is not None and not model._shortcut.retired
@@ -209,7 +210,7 @@ def activations(model: Model, array: Any) -> dict[str, np.ndarray]:
     """See `Model.activations`."""
     source = model._source(array)
     named = model._named if isinstance(array, np.ndarray) else model._named[1:]
-    outputs = data.for_rows(array, [node for _, _, node in named])
+    outputs = data.for_rows(array, [layouts.as_given(node) for _, _, node in named])
     lowered = lower(Request(len(array), keep=outputs), model._require("activations"))
     values = lowered.plan.once((source,), len(array), [lowered.value(node) for node in outputs])
     return {name: value for (name, _, _), value in zip(named, values, strict=True)}

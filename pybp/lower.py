@@ -343,7 +343,7 @@ class _Lowering:
         names = [p.name for p in node.parameters]
         frozen = [bool(self.request.optimizer) and not p.trainable for p in node.parameters]
         padding = [-1] * (len(node.inputs) + len(node.running))
-        fuse = self.request.optimizer and self.request.fuse_update
+        fuse = self.request.optimizer and self.request.fuse_update and "whole" not in node.flags
         if fuse and not any(frozen) and not self.shared(names):
             self.emit("backward_param", node)["fused_update"] = True
             self.updated.update(names)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import _core, cursor, data, losses, optim, parameters, summary
+from pybp import _core, cursor, data, layouts, losses, optim, parameters, summary
 from pybp.checks import whole
 from pybp.described import to_data
 from pybp.errors import NotCompiledError, unknown
@@ -41,7 +41,7 @@ class Model:
 
     def __init__(self, named: list[tuple[str, Layer, Node]]) -> None:
         self._named = named
-        self._output = named[-1][2]
+        self._output = layouts.as_given(named[-1][2])
         self._input = named[0][2]
         self.layers: list[Layer] = [layer for _, layer, _ in named]
         self.metadata: dict[str, str] = {}
@@ -217,12 +217,16 @@ class Model:
             from pybp import sparse  # few need it
 
             return sparse.rows(self, x, what)
-        return data.as_rows(x, self._input.shape, what, self._input.layer)
+        return data.as_rows(x, self._input, what)
 
     def _source(self, array: Any, what: str = "x") -> _core.Source:
         """Inputs bound and checked to be finite, also once they are scaled."""
         limit = data.largest(self.dtype, self._input.attrs["scale"])
-        return data.finite_source(array, what, limit)
+        source = data.finite_source(array, what, limit)
+        for node in topological([self._output]):
+            if node.op == "embedding":
+                data.check_words(array, node, what)
+        return source
 
     def _pair(
         self,

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 
 import conv_reference
+import image_reference
 import loss_reference
 import numpy as np
 from loss_reference import log_softmax, softmax
@@ -46,6 +47,7 @@ def gelu_tanh(x):
 REFERENCE = (
     loss_reference.REFERENCE
     | conv_reference.REFERENCE
+    | image_reference.REFERENCE
     | {
         "feed": lambda x, source, scale: scale * x,
         "dense": lambda x, w, b=0.0: x @ w.T + b,
@@ -106,7 +108,7 @@ class Case:
     `draw` makes the inputs (standard normal unless said); `mean` says
     whether a loss is averaged over the rows. Running state, of shapes `running`, is uniform in
     [0.5, 1.5). With `training` the op runs as in a training step, and `reference` says what it does
-    there.
+    there. `shape` is the output's, of an op that leaves it to the caller.
     """
 
     inputs: list[tuple[int, ...]]
@@ -118,6 +120,7 @@ class Case:
     running: list[tuple[int, ...]] = field(default_factory=list)
     training: bool = False
     reference: object = None
+    shape: tuple[int, ...] = ()
 
 
 def batch_norm_of_batch(x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps, frozen):
@@ -240,5 +243,5 @@ CASES = {
     "layer_norm": list(row_norms(2)),
     "rms_norm": list(row_norms(1)),
 }
-FAMILIES = loss_reference.CASES | conv_reference.CASES
+FAMILIES = loss_reference.CASES | conv_reference.CASES | image_reference.CASES
 CASES |= {op: [Case(**use) for use in uses] for op, uses in FAMILIES.items()}

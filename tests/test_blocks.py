@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import image_reference
 import numpy as np
 import pytest
 from conv_reference import attributes
@@ -18,10 +19,10 @@ from pybp.init import Constant
 from pybp.lower import Request, capacity_for, lower
 from pybp.store import ParameterStore
 
-CONVOLUTIONS = ["conv"]
+IMAGE_OPS = [op for op in OPS if "blocked" in OPS[op]["flags"] and op in image_reference.REFERENCE]
 IMAGES = [
     pytest.param(op, case, id=f"{op}-{i}")
-    for op in CONVOLUTIONS
+    for op in ("conv", *IMAGE_OPS)
     for i, case in enumerate(CASES[op])
 ]
 

@@ -96,7 +96,8 @@ class Use:
         else:
             kept = tuple(Running(name, v.shape, 0.0) for name, v in store.buffers.items())
             inputs = [Node("to_blocks", (f,)) for f in feeds] if self.blocked else feeds
-            node = Node(self.op, tuple(inputs), own, case.attrs, running=kept)
+            given = {"shape": case.shape, "running": kept, "blocked": self.blocked}
+            node = Node(self.op, tuple(inputs), own, case.attrs, **given)
             if self.blocked:
                 node = Node("from_blocks", (node,), shape=node.shape)
         loss, wrt = self._loss(node, feeds, sources, cotangent)

@@ -311,7 +311,8 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     return refuse(p, "instruction %d: %s cannot be fused", (int)i, k->activation->name);
   if (!affine_fits(p, k))
     return refuse(p, "instruction %d: %s cannot be scaled", (int)i, k->op->name);
-  if (k->fused_update && (!p->optim || p->accumulates || k->phase != PB_BACKWARD_PARAM))
+  bool whole = (k->op->flags & PB_WHOLE) != 0;
+  if (k->fused_update && (!p->optim || p->accumulates || whole || k->phase != PB_BACKWARD_PARAM))
     return refuse(p, "instruction %d: nothing to update", (int)i);
   for (int j = k->op->max_in - k->op->params; k->fused_update && j < k->nin; j++)
     if (p->tensor[k->in[j]].arena != PB_PARAM)
