@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from pybp.blocks import into_blocks
-
 import pybp as bp
 from pybp import _core
+from pybp.blocks import into_blocks
 from pybp.graph import Node, Parameter, topological
 from pybp.init import Constant
 from pybp.layouts import as_given
