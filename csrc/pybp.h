@@ -73,12 +73,18 @@ enum {                      /* pb_op.flags */
        PB_SOURCE = 64,      /* reads a user array */
        PB_MIXES_ROWS = 128, /* in training an output row depends on all rows of the batch */
        PB_AFFINE = 256,     /* can scale and shift the columns of its output */
-       PB_SPARSE = 512      /* that array is sparse; it has as many columns as the first input */
+       PB_SPARSE = 512,     /* that array is sparse; it has as many columns as the first input */
+       PB_BLOCKED = 1024,   /* takes blocked inputs, as all elementwise ops do */
+       PB_WHOLE = 4096      /* a gradient of its parameters is made as a whole: no fused update */
 };
 
 typedef struct {
   int32_t ndim;
   bool batched; /* a leading N goes before dim[] */
+  /* The rows of a batched tensor in blocks of as many as a vector has lanes, L: element i of row n
+     lies at ((n / L) * size + i) * L + n % L. Rows that fill the last block up are finite numbers
+     that nobody asked for, and zeros in gradients. */
+  bool blocked;
   int64_t dim[PB_MAX_DIMS];
 } pb_shape;
 

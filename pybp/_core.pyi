@@ -19,10 +19,10 @@ def optimizers() -> dict[str, dict[str, Any]]: ...
 def infer(
     op: str,
     attrs: dict[str, Any],
-    inputs: list[tuple[Shape, bool]],
-    out: tuple[Shape, bool] = ...,
+    inputs: list[tuple[Shape, bool, bool]],
+    out: tuple[Shape, bool, bool] = ...,
     bits: int = ...,
-) -> tuple[Shape, bool, int, int, int] | None: ...
+) -> tuple[Shape, bool, bool, int, int, int] | None: ...
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
 def isa() -> str: ...
@@ -118,7 +118,16 @@ class Run:
 
 class Shortcut:
     retired: bool
-    def __init__(self, plan: Plan, shape: Shape, size: int, limit: float, flops: int) -> None: ...
+    def __init__(
+        self,
+        few: Plan,
+        many: Plan,
+        least: int,
+        shape: Shape,
+        size: int,
+        limit: float,
+        flops: int,
+    ) -> None: ...
     def __call__(self, x: object) -> Array | None: ...
 
 class Predictor:

@@ -31,7 +31,7 @@ cdef extern from "pybp.h" nogil:
         PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM
         PB_MEASURE, PB_CLIP, PB_UPDATE, PB_CONSTRAIN, PB_AVERAGE, PB_COMMIT
         PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
-        PB_MIXES_ROWS, PB_AFFINE, PB_SPARSE
+        PB_MIXES_ROWS, PB_AFFINE, PB_SPARSE, PB_BLOCKED, PB_WHOLE
         PB_FINE, PB_BAD_START, PB_BAD_COLUMN, PB_BAD_VALUE
         PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64
     ctypedef int pb_status
@@ -41,7 +41,7 @@ cdef extern from "pybp.h" nogil:
     ctypedef int pb_flaw
     ctypedef struct pb_shape:
         int32_t ndim
-        bint batched
+        bint batched, blocked
         int64_t dim[6]
     ctypedef union pb_attr:
         int64_t i
@@ -196,7 +196,8 @@ table(32)  # a wrong PYBP_CPU is said at import, not at the first model
 FLAGS = {
     "uses_x": PB_USES_X, "uses_y": PB_USES_Y, "elementwise": PB_ELEMENTWISE,
     "per_row": PB_PER_ROW, "random": PB_RANDOM, "fuses": PB_FUSES, "source": PB_SOURCE,
-    "mixes_rows": PB_MIXES_ROWS, "affine": PB_AFFINE, "sparse": PB_SPARSE,
+    "mixes_rows": PB_MIXES_ROWS, "affine": PB_AFFINE, "sparse": PB_SPARSE, "blocked": PB_BLOCKED,
+    "whole": PB_WHOLE,
 }
 PHASES = {
     "forward": PB_FORWARD, "delta": PB_DELTA, "backward_in": PB_BACKWARD_IN,
@@ -262,10 +263,10 @@ cdef int fill_attrs(pb_attr *out, const char *text, dict given, list lists) exce
     return 0
 
 
-cdef int fill_shape(pb_shape *out, tuple dims, bint batched) except -1:
+cdef int fill_shape(pb_shape *out, tuple dims, bint batched, bint blocked=False) except -1:
     if len(dims) > PB_MAX_DIMS:
         raise ValueError(f"a shape has at most {PB_MAX_DIMS} dimensions, got {dims}")
-    out.ndim, out.batched = len(dims), batched
+    out.ndim, out.batched, out.blocked = len(dims), batched, blocked
     for i, size in enumerate(dims):
         out.dim[i] = size
     return 0
@@ -274,10 +275,10 @@ cdef int fill_shape(pb_shape *out, tuple dims, bint batched) except -1:
 MAX_RESULTS, MAX_SOURCES, MAX_INPUTS = PB_MAX_RESULT, PB_MAX_SOURCE, PB_MAX_IN
 
 
-def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
-    """What an op's shape rule says: (shape, batched, saved per row, doubles saved once, flops per
-    row), or None when the inputs, a list of (shape, batched), do not suit it. `out` is the shape of
-    an op that has no inputs to infer it from."""
+def infer(str op, dict attrs, list inputs, out=((), True, False), int bits=32):
+    """What an op's shape rule says: (shape, batched, blocked, saved per row, doubles saved once,
+    flops per row), or None when the inputs, a list of (shape, batched, blocked), do not suit it.
+    `out` is the shape of an op that has no inputs to infer it from."""
     cdef const pb_op *row = pb_find_op(table(bits), op.encode())
     cdef pb_attr attr[12]
     cdef list lists = []
@@ -290,13 +291,15 @@ def infer(str op, dict attrs, list inputs, out=((), True), int bits=32):
     memset(&r, 0, sizeof(r))
     memset(attr, 0, sizeof(attr))
     fill_attrs(attr, row.attrs, attrs, lists)
-    fill_shape(&r.out, out[0], out[1])
-    for i, (dims, batched) in enumerate(inputs):
-        fill_shape(&shapes[i], dims, batched)
+    fill_shape(&r.out, out[0], out[1], out[2])
+    for i, (dims, batched, blocked) in enumerate(inputs):
+        fill_shape(&shapes[i], dims, batched, blocked)
+        if shapes[i].blocked and not row.flags & (PB_BLOCKED | PB_ELEMENTWISE):
+            return None
     if not row.infer(attr, shapes, len(inputs), &r):
         return None
     shape = tuple(r.out.dim[i] for i in range(r.out.ndim))
-    return shape, bool(r.out.batched), r.saved_row, r.saved_once, r.flops
+    return shape, r.out.batched, r.out.blocked, r.saved_row, r.saved_once, r.flops
 
 
 # --- sources -------------------------------------------------------------------------------------
@@ -486,9 +489,9 @@ cdef class Plan:
         return cnp.PyArray_DATA(array)
 
     cdef int add_tensor(self, pb_tensor *t, tuple record) except -1:
-        arena, dims, batched, offset, is_double, group = record
+        arena, dims, batched, blocked, offset, is_double, group = record
         t.arena, t.offset, t.is_double, t.group = ARENAS[arena], offset, is_double, group
-        return fill_shape(&t.shape, dims, batched)
+        return fill_shape(&t.shape, dims, batched, blocked)
 
     cdef int add_instr(self, const pb_table *t, pb_instr *k, dict record) except -1:
         k.phase = PHASES[record["phase"]]
@@ -534,6 +537,11 @@ cdef class Plan:
     @property
     def capacity(self):
         return self.c.capacity
+
+    @property
+    def scratch_bytes(self):
+        """Memory beside the activations, of each thread."""
+        return self.c.scratch_bytes
 
     @property
     def threads(self):
@@ -705,23 +713,26 @@ cdef void describe(pb_source *s, bint single, int64_t rows, int64_t cols, void *
 @cython.final
 cdef class Shortcut:
     """`predict` for what needs no preparation, a few rows of the model's own dtype and layout: at
-    one row, the long way through Python takes longer than a small net."""
+    one row, the long way through Python takes longer than a small net. Below `least` rows another
+    plan may be the better one."""
 
-    cdef Plan plan
-    cdef int64_t size, out_size
+    cdef Plan few, many
+    cdef int64_t least, size, out_size
     cdef int out_ndim, type
     cdef cnp.npy_intp out_shape[8]
     cdef bint single
     cdef double limit
     cdef int64_t flops
 
-    def __cinit__(self, Plan plan, tuple shape, int64_t size, double limit, int64_t flops):
-        self.plan, self.size, self.limit, self.flops = plan, size, limit, flops
+    def __cinit__(self, Plan few, Plan many, int64_t least, tuple shape, int64_t size,
+                  double limit, int64_t flops):
+        self.few, self.many, self.least = few, many, least
+        self.size, self.limit, self.flops = size, limit, flops
         self.out_ndim, self.out_size = 1 + len(shape), 1
         for i, n in enumerate(shape):
             self.out_shape[1 + i] = n
             self.out_size *= n
-        self.single = plan.dtype == np.float32
+        self.single = many.dtype == np.float32
         self.type = cnp.NPY_FLOAT32 if self.single else cnp.NPY_FLOAT64
 
     def __call__(self, x):
@@ -731,14 +742,16 @@ cdef class Shortcut:
         cdef pb_source source, result
         cdef pb_status status
         cdef int64_t n, col
-        if self.plan.retired or type(x) is not np.ndarray:
+        cdef Plan plan
+        if self.many.retired or type(x) is not np.ndarray:
             return None
         array = <cnp.ndarray> x
         if (cnp.PyArray_TYPE(array) != self.type or not cnp.PyArray_ISCARRAY_RO(array) or
                 cnp.PyArray_NDIM(array) < 2):
             return None
         n = cnp.PyArray_DIM(array, 0)
-        if not 1 <= n <= self.plan.c.capacity or cnp.PyArray_SIZE(array) != n * self.size:
+        plan = self.few if n < self.least else self.many
+        if not 1 <= n <= plan.c.capacity or cnp.PyArray_SIZE(array) != n * self.size:
             return None
         describe(&source, self.single, n, self.size, cnp.PyArray_DATA(array))
         if pb_check_finite(&source, self.limit, &col) >= 0:
@@ -748,16 +761,16 @@ cdef class Shortcut:
         out = cnp.PyArray_SimpleNew(self.out_ndim, shape, self.type)
         describe(&result, self.single, n, self.out_size, cnp.PyArray_DATA(out))
         if n * self.flops < FLOPS_UNDER_GIL:
-            status = pb_map(self.plan.c, &source, n, cnp.PyArray_DATA(out), NULL)
+            status = pb_map(plan.c, &source, n, cnp.PyArray_DATA(out), NULL)
         else:
             with nogil:
-                status = pb_map(self.plan.c, &source, n, <void *> result.data, NULL)
-        self.plan.check(status)
+                status = pb_map(plan.c, &source, n, <void *> result.data, NULL)
+        plan.check(status)
         return out if pb_check_finite(&result, DBL_MAX, &col) < 0 else None
 
     @property
     def retired(self):
-        return self.plan.retired
+        return self.many.retired
 
 
 @cython.no_gc_clear  # __dealloc__ needs the plan

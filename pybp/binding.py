@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pybp import data
 from pybp._core import Source
 from pybp.goals import by_name
+from pybp.graph import topological
 
 if TYPE_CHECKING:
     from pybp.model import Model
@@ -42,7 +43,7 @@ def inputs(model: Model, x: object, what: str = "x") -> tuple[Any, ...]:
 
             found.append(sparse.rows(model, part, called))
         else:
-            found.append(data.as_rows(part, node.shape, called, node.layer))
+            found.append(data.as_rows(part, node, called))
         if len(found[-1]) != len(found[0]):
             raise ValueError(
                 f"{names[len(found) - 1]!r} has {len(found[-1])} rows but {names[0]!r} has "
@@ -61,10 +62,17 @@ def finite(model: Model, arrays: Sequence[Any], what: str = "x") -> Sources:
     """Inputs bound and checked to be finite, also once they are scaled."""
     names = [what] if len(arrays) == 1 else [f"{what}[{i}]" for i in range(len(arrays))]
     bounds = limits(model)
-    return tuple(
+    sources = tuple(
         data.finite_source(array, name, limit)
         for array, name, limit in zip(arrays, names, bounds, strict=True)
     )
+    feeds = model.network.nodes(model.network.inputs)
+    for node in topological(model._outputs):
+        if node.op == "embedding":
+            (feed,) = [n for n in topological([node]) if n.op == "feed"]
+            which = next(i for i, own in enumerate(feeds) if own is feed)
+            data.check_words(arrays[which], node, names[which])
+    return sources
 
 
 def pair(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pybp._core import Source
+from pybp.layouts import given_shape, long_axes
 
 if TYPE_CHECKING:
     from pybp.graph import Node
@@ -78,20 +79,23 @@ def as_array(value: object, what: str) -> np.ndarray:
     return array if array.flags.aligned else array.copy()
 
 
-def as_rows(value: object, shape: tuple[int, ...], what: str, layer: str) -> np.ndarray:
-    """`value` as a 2-D array (N, values per row) for a layer whose rows have `shape`."""
-    array = as_array(value, what)
+def as_rows(value: object, node: Node, what: str) -> np.ndarray:
+    """`value` as a 2-D array (N, values per row) of rows such as the node's."""
+    array, shape = as_array(value, what), given_shape(node)
     size = math.prod(shape)
     if array.ndim == 1 and (size == 1 or len(array) == 0):
         return array.reshape(len(array), size)
-    wanted = f"(N, {', '.join(map(str, shape))})"
+    axes = f", layout {node.layout}," if node.layout else ","
+    wanted = f"layer {node.layer!r}: {what} must have shape (N, {', '.join(map(str, shape))}){axes}"
     if array.ndim == 1:
         single = f"; for a single row use {what}[None, :]" if array.size == size else ""
-        raise ValueError(
-            f"layer {layer!r}: {what} must have shape {wanted}, got {array.shape}{single}"
-        )
+        raise ValueError(f"{wanted} got {array.shape}{single}")
     if math.prod(array.shape[1:]) != size:
-        raise ValueError(f"layer {layer!r}: {what} must have shape {wanted}, got {array.shape}")
+        raise ValueError(f"{wanted} got {array.shape}")
+    if node.layout and array.ndim > 2 and long_axes(array.shape[1:]) != long_axes(shape):
+        raise ValueError(
+            f"{wanted} got {array.shape}: name its axes by `layout`, or move them with np.moveaxis"
+        )
     return array if array.ndim == 2 else array.reshape(len(array), size)
 
 
@@ -120,6 +124,18 @@ def finite_source(array: Any, what: str, limit: float = np.finfo(np.float64).max
             f"{what}[np.isfinite({what}).all(axis=1)]"
         )
     return source
+
+
+def check_words(array: np.ndarray, node: Node, what: str) -> None:
+    """Are all values numbers that this embedding has vectors for?"""
+    words = node.parameters[0].shape[0]
+    for column in range(array.shape[1]):
+        row = Source(array[:, column : column + 1]).check_labels(words)
+        if row is not None:
+            raise ValueError(
+                f"{what}[{row}, {column}] is {array[row, column]}: layer {node.layer!r} takes "
+                f"whole numbers from 0 to {words - 1}; give bp.Embedding more words"
+            )
 
 
 def not_empty(array: Any, what: str) -> Any:

@@ -46,6 +46,7 @@ def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     import difflib  # slow to import, and seldom needed
 
     known = sorted(known)
-    near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
     return ValueError(f"unknown {what} {name!r}: {hint}Known: {', '.join(known)}")

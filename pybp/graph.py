@@ -65,7 +65,11 @@ class Node:
 
     `shape` is that of one row: a batch of N rows has shape (N, *shape). `layer` is the name of the
     layer that made the node, and `call` which layer that is and what it was called on, of a node
-    that is no part of a model yet.
+    that is no part of a model yet. The rows of a `blocked` node lie in blocks of as many as a
+    vector has lanes (`pb_shape` in `csrc/pybp.h`); only `blocks.py` makes such nodes.
+    `layout` is the user's word for the axes, "" where none was given, and `image` says that rows
+    are (C, H, W) whatever the layout: see `pybp.layouts`. A node whose rows have as many axes as
+    its first input's inherits both.
     """
 
     op: str
@@ -76,22 +80,32 @@ class Node:
     shape: tuple[int, ...] = ()
     running: tuple[Running, ...] = ()
     batched: bool = True
+    blocked: bool = False
     flops: int = 0
     saved: int = 0
     saved_once: int = 0
     call: Call | None = field(default=None, repr=False)
+    layout: str | None = None
+    image: bool = False
 
     def __post_init__(self) -> None:
-        given = [(node.shape, node.batched) for node in self.inputs]
-        given += [(part.shape, False) for part in self.running]
-        given += [(parameter.shape, False) for parameter in self.parameters]
-        found = _core.infer(self.op, self.attrs, given, (self.shape, self.batched))
+        given = [(node.shape, node.batched, node.blocked) for node in self.inputs]
+        given += [(part.shape, False, False) for part in self.running]
+        given += [(parameter.shape, False, False) for parameter in self.parameters]
+        out = (self.shape, self.batched, self.blocked)
+        found = _core.infer(self.op, self.attrs, given, out)
         if found is None:
-            shapes = ", ".join(str(shape) for shape, _ in given)
+            shapes = ", ".join(str(shape) for shape, _, _ in given)
             raise ValueError(
                 f"layer {self.layer!r}: {self.op} cannot take inputs of shapes {shapes}"
             )
-        self.shape, self.batched, self.saved, self.saved_once, self.flops = found
+        self.shape, self.batched, self.blocked, self.saved, self.saved_once, self.flops = found
+        if self.layout is None:
+            first = self.inputs[0] if self.inputs else None
+            alike = first is not None and len(first.shape) == len(self.shape)
+            self.layout, self.image = (
+                (first.layout, first.image) if first and alike else ("", False)
+            )
 
     @property
     def flags(self) -> set[str]:

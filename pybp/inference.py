@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import binding, data
-from pybp._core import Predictor, Shortcut, Source
+from pybp import binding, data, layouts
+from pybp._core import Predictor, Shortcut, Source, lanes
+from pybp.blocks import into_blocks
 from pybp.errors import DivergenceError
 from pybp.goals import all_names
 from pybp.graph import Node, in_parts
 from pybp.lower import Lowered, Request, capacity_for, lower
 
 if TYPE_CHECKING:
+    from pybp.graph import Node
     from pybp.model import Model
 
 CHUNK = 128  # rows of one pass: its activations stay in cache
@@ -65,24 +67,43 @@ def _room(model: Model, rows: int) -> np.ndarray:
 def _predict(model: Model, arrays: tuple[Any, ...], limits: Sequence[float]) -> np.ndarray:
     """Packed predictions of rows that have been checked, or else are to be within +-limits."""
     out = _room(model, len(arrays[0]))
-    kind = data.kind(arrays[0])
-
-    def request() -> Request:
-        outputs = data.for_rows(arrays[0], model._outputs)
-        return Request(CHUNK, output=_packed(outputs), sources=len(arrays))
-
-    lowered = model._plan(("predict", kind), request)
+    lowered = _plan_for(model, arrays, len(arrays[0]))
     if _map(lowered, arrays, out, limits=limits) is None:
         binding.finite(model, arrays)  # names the value
         return _predict(model, arrays, limits)  # it has been mended meanwhile
     if not np.isfinite(out).all():
+        binding.finite(model, arrays)  # names the value, if one names no vector of an embedding
         finite = np.isfinite(out.reshape(len(out), -1)).all(axis=1)
         raise _overflow(model, arrays, int(finite.argmin()))
     known = model._shortcut is not None and not model._shortcut.retired
     simple = len(arrays) == len(model._outputs) == 1
-    if simple and not known and kind == "dense":
-        model._shortcut = Shortcut(lowered.plan, model._output.shape, *_reading(model, lowered))
+    if simple and not known and data.kind(arrays[0]) == "dense":
+        few, many = (_plan_for(model, arrays, rows).plan for rows in (1, CHUNK))
+        model._shortcut = Shortcut(
+            few, many, _least(), model._output.shape, *_reading(model, lowered)
+        )
     return out
+
+
+def _least() -> int:
+    """Rows from which blocks of rows pay: half a block."""
+    return lanes() // 2
+
+
+def _plan_for(model: Model, arrays: tuple[Any, ...], rows: int) -> Lowered:
+    """The plan that predicts so many rows like these."""
+    kind = data.kind(arrays[0])
+
+    def request(blocked: bool) -> Request:
+        output = _packed(data.for_rows(arrays[0], model._outputs))
+        if blocked:
+            (output,) = into_blocks([output], CHUNK)
+        return Request(CHUNK, output=output, sources=len(arrays))
+
+    many = model._plan(("predict", kind), lambda: request(True))
+    if rows >= _least() or not many.blocked:
+        return many
+    return model._plan(("predict", kind, "few"), lambda: request(False))
 
 
 def _reading(model: Model, lowered: Lowered) -> tuple[int, float, int]:
@@ -141,9 +162,8 @@ def predictor(model: Model, batch_size: int) -> Any:
     capacity = capacity_for(batch_size)
     if len(model.network.inputs) > 1:
         return _Bound(model, batch_size)
-    lowered = model._plan(
-        ("predict", capacity), lambda: Request(capacity, output=_packed(model._outputs))
-    )
+    (output,) = into_blocks([_packed(model._outputs)], capacity)
+    lowered = model._plan(("predict", capacity), lambda: Request(capacity, output=output))
 
     def slow(bound: Predictor, x: object) -> np.ndarray:
         """What the native way does not take: other types and layouts, and mistakes."""
@@ -198,12 +218,14 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
         for metric in part.goal.metrics
         if not metric.native(part.output)
     ]
+    output = _packed(results.outputs)
+    nodes = into_blocks([*results.nodes, output], CHUNK)
     lowered = model._plan(
         ("evaluate", results.widths, results.weighted, results.kind),
         lambda: Request(
             CHUNK,
-            results=results.nodes,
-            output=_packed(results.outputs) if late else None,
+            results=nodes[: len(results.nodes)],
+            output=nodes[-1] if late else None,
             sources=results.sources,
             weights=results.weights,
             losses=results.losses,
@@ -281,7 +303,7 @@ def activations(model: Model, arrays: tuple[Any, ...]) -> dict[str, np.ndarray]:
     steps = [s for s in model.network.steps if dense or s.inputs]
     nodes = {}
     for step in steps:
-        nodes[step.label] = step.node
+        nodes[step.label] = layouts.as_given(step.node)
         for what, inside in step.layer.inner(step.node).items():
             nodes[f"{step.label}.{what}"] = inside
     outputs = data.for_rows(arrays[0], list(nodes.values()))

@@ -1,8 +1,9 @@
 """Initialisers: how parameters are drawn before training.
 
 Each is an object that is called with a NumPy generator and a shape [fan_out, fan_in] (or [units]
-for a bias) and returns float64 values; the model draws every parameter from a generator of its own,
-so that adding a layer does not change the others' weights.
+for a bias; or [O, I, ..] for a kernel, whose places count in both fans) and returns float64 values;
+the model draws every parameter from a generator of its own, so that adding a layer does not change
+the others' weights.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class _Scaled(Initializer):
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         fan_in = math.prod(shape[1:])
-        deviation = math.sqrt(self.variance(fan_in, shape[0]))
+        fan_out = shape[0] * math.prod(shape[2:])
+        deviation = math.sqrt(self.variance(fan_in, fan_out))
         if self.distribution == "normal":
             return rng.normal(0.0, deviation, shape)
         limit = math.sqrt(3.0) * deviation

@@ -47,6 +47,11 @@ class Lowered:
         """Index of the tensor that holds the node's output."""
         return self.values[id(node)]
 
+    @property
+    def blocked(self) -> bool:
+        """Whether some of it is computed on blocks of rows."""
+        return any(t.blocked for t in self.tensors)
+
     def describe(self) -> str:
         """The instructions, one a line: phase, op, operands and where they lie."""
         lines = []
@@ -68,7 +73,8 @@ class Lowered:
 
     def _place(self, index: int) -> str:
         t = self.tensors[index]
-        shape = ",".join(map(str, (*(("N",) if t.batched else ()), *t.shape)))
+        rows = ("blocks",) if t.blocked else ("N",) if t.batched else ()
+        shape = ",".join(map(str, (*rows, *t.shape)))
         return f"{t.arena}+{t.offset}[{shape}]"
 
 
@@ -143,7 +149,10 @@ class _Lowering:
         plan = Plan(
             self.store.bits,
             r.capacity,
-            [(t.arena, t.shape, t.batched, t.offset, t.double, t.group) for t in self.tensors],
+            [
+                (t.arena, t.shape, t.batched, t.blocked, t.offset, t.double, t.group)
+                for t in self.tensors
+            ],
             self.instructions,
             nforward,
             act_bytes,
@@ -211,7 +220,9 @@ class _Lowering:
             self.values[id(node)] = self.values[id(other)]
             return
         double = "per_row" in node.flags
-        self.values[id(node)] = self.tensor("act", node.shape, batched=node.batched, double=double)
+        self.values[id(node)] = self.tensor(
+            "act", node.shape, batched=node.batched, blocked=node.blocked, double=double
+        )
         if node.saved and self.request.backward:
             self.saved[id(node)] = self.tensor("act", (node.saved,))
         if node.saved_once and self.request.backward:
@@ -329,7 +340,7 @@ class _Lowering:
                 first = id(parent) not in self.gradients
                 if wanted and first:
                     self.gradients[id(parent)] = self.tensor(
-                        "act", parent.shape, batched=parent.batched
+                        "act", parent.shape, batched=parent.batched, blocked=parent.blocked
                     )
                 din.append(self.gradients[id(parent)] if wanted else -1)
                 add.append(wanted and not first)
@@ -342,7 +353,7 @@ class _Lowering:
         names = [p.name for p in node.parameters]
         frozen = [bool(self.request.optimizer) and not p.trainable for p in node.parameters]
         padding = [-1] * (len(node.inputs) + len(node.running))
-        fuse = self.request.optimizer and self.request.fuse_update
+        fuse = self.request.optimizer and self.request.fuse_update and "whole" not in node.flags
         if fuse and not any(frozen) and not self.shared(names):
             self.emit("backward_param", node)["fused_update"] = True
             self.updated.update(names)

@@ -15,6 +15,7 @@ Sample weights count as often as a row does: weight 0 is a row left out, weight 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,9 @@ class MSE(_Errors):
     name = "mse"
 
     def sums(self, results: Part) -> tuple[int, ...]:
-        return self._compare(results, "squared_error", factor=1 / results.output.shape[-1], mean=1)
+        return self._compare(
+            results, "squared_error", factor=1 / math.prod(results.output.shape), mean=1
+        )
 
 
 class RMSE(MSE):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pybp import _core, cursor, data, optim, parameters
+from pybp import _core, cursor, data, layouts, optim, parameters
 from pybp.checks import whole
 from pybp.errors import NotCompiledError
 from pybp.graph import Node
@@ -66,7 +66,7 @@ class Model:
         self.network = network
         self.layers: list[Layer] = network.layers
         self.metadata: dict[str, str] = {}
-        self._outputs = network.nodes(network.outputs)
+        self._outputs = [layouts.as_given(node) for node in network.nodes(network.outputs)]
         self._store: ParameterStore | None = None
         self._optimizer: optim.Optimizer | None = None
         self._goals: tuple[Goal, ...] = ()

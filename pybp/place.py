@@ -17,6 +17,7 @@ class Tensor:
     arena: str
     shape: tuple[int, ...]
     batched: bool = True
+    blocked: bool = False
     double: bool = False
     offset: int = 0
     first: int = -1

@@ -61,7 +61,7 @@ def rewrite(
             r.host[id(reader)] = node
     if not training and not backward:
         for node in order:
-            if "affine" in node.flags:
+            if "affine" in node.flags and not node.blocked:
                 _fold(node, r, only_reader)
     return r
 

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 
 from pybp.graph import Node, topological
 from pybp.layers.activation import name_of
+from pybp.layouts import given_shape
 from pybp.network import Network
 
 TITLES = ("layer", "role", "kind", "output", "parameters", "FLOPs/row")
+WITH_UNITS = {"dense", "conv", "conv_transpose", "neurons"}
+MOVES = {"reshape", "permute", "zero_pad", "embedding"}  # ops that compute nothing
 WORDS = 4  # columns of words, before those of numbers
 
 
@@ -18,7 +21,7 @@ def table(network: Network) -> str:
     forward pass; where they are no plain chain, also with what they are connected to."""
     nodes = topological(network.nodes(network.outputs))
     steps = network.steps
-    role = _roles(network, {n.layer for n in nodes if n.op in ("dense", "neurons")})
+    role = _roles(network, {n.layer for n in nodes if n.op in WITH_UNITS})
     rows: list[tuple[str, ...]] = []
     parameters = flops = 0
     for step in steps:
@@ -26,11 +29,11 @@ def table(network: Network) -> str:
         own = [n for n in _between(step.node, [s.node for s in inputs]) if n.op != "feed"]
         first = step.label == step.name  # later uses have no parameters of their own
         count = sum(math.prod(p.shape) for n in own for p in n.parameters) if first else 0
-        work = sum(n.flops for n in own)
+        work = sum(n.flops for n in own if n.op not in MOVES)
         parameters, flops = parameters + count, flops + work
         activation = name_of(getattr(step.layer, "activation", None))
         kind = f"{type(step.layer).__name__} {activation}".rstrip()
-        shape = f"(N, {', '.join(map(str, step.node.shape))})"
+        shape = f"(N, {', '.join(map(str, given_shape(step.node)))})"
         words = (step.label, role[step.label], kind, shape)
         behind = () if network.is_chain else (", ".join(s.label for s in inputs),)
         rows.append((*words, *behind, f"{count:,}", f"{work:,}"))

@@ -13,6 +13,7 @@ import numpy as np
 from pybp import cursor, parameters, rows
 from pybp._core import Run, Source
 from pybp.binding import Sources
+from pybp.blocks import into_blocks
 from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
 from pybp.goals import all_names
@@ -313,7 +314,8 @@ def _check_smallest_batch(lowered: Lowered, rows: int, batch: int) -> None:
         if k["phase"] != "commit":
             continue
         node = lowered.order[k["node"]]
-        if "mixes_rows" in node.flags and smallest * math.prod(node.shape[:-1]) < 2:
+        columns = node.running[0].shape[0] if node.running else 1
+        if "mixes_rows" in node.flags and smallest * math.prod(node.shape) < 2 * columns:
             raise ValueError(
                 f"layer {node.layer!r} needs at least two rows in every batch, and {rows} rows in "
                 f"batches of {batch} leave a batch of one: choose another batch_size, or leave out "
@@ -334,16 +336,18 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
         parameters.check_trainable(model)
         # A step that has changed parameters must be ended, one that has not may be abandoned. So in
         # steps that last, all updates come last, and Ctrl-C need not wait for the whole step.
-        flops = 3 * capacity * sum(node.flops for node in topological(results.nodes))
+        nodes = topological(results.nodes)
+        flops = 3 * capacity * sum(node.flops for node in nodes)
         fuse = flops < BRIEF_FLOPS and optimizer.fusible
+        whole = not fuse or sharing(results.nodes) or any("whole" in n.flags for n in nodes)
         return Request(
             capacity,
-            results=into_lanes(results.nodes, capacity),
+            results=into_blocks(into_lanes(results.nodes, capacity), capacity),
             training=True,
             backward=True,
             optimizer=optimizer.kernel(),
             state=() if optimizer.full_batch else store.state,
-            gradient=None if fuse and not sharing(results.nodes) else store.new_vector(),
+            gradient=store.new_vector() if whole else None,
             rules=optimizer.rules(),
             average=store.average,
             fuse_update=fuse,

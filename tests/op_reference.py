@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field
 
 import augment_reference
+import conv_reference
+import image_reference
 import loss_reference
 import merge_reference
 import neuron_reference
@@ -50,6 +52,8 @@ REFERENCE = (
     | merge_reference.REFERENCE
     | augment_reference.REFERENCE
     | neuron_reference.REFERENCE
+    | conv_reference.REFERENCE
+    | image_reference.REFERENCE
     | {
         "feed": lambda x, source, scale: scale * x,
         "dense": lambda x, w, b=0.0: x @ w.T + b,
@@ -61,6 +65,9 @@ REFERENCE = (
         "lanes_softmax_cross_entropy": lambda z, t, smoothing: REFERENCE["softmax_cross_entropy"](
             z.T, t, smoothing
         ),
+        # tests/test_blocks.py goes through blocks and back.
+        "to_blocks": lambda x: x,
+        "from_blocks": lambda x: x,
         "identity": lambda x: x,
         "relu": lambda x: np.maximum(x, 0),
         "tanh": np.tanh,
@@ -107,7 +114,7 @@ class Case:
     `draw` makes the inputs (standard normal unless said); `mean` says
     whether a loss is averaged over the rows. Running state, of shapes `running`, is uniform in
     [0.5, 1.5). With `training` the op runs as in a training step, and `reference` says what it does
-    there.
+    there. `shape` is the output's, of an op that leaves it to the caller.
     """
 
     inputs: list[tuple[int, ...]]
@@ -119,6 +126,7 @@ class Case:
     running: list[tuple[int, ...]] = field(default_factory=list)
     training: bool = False
     reference: object = None
+    shape: tuple[int, ...] = ()
 
 
 def batch_norm_of_batch(x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps, frozen):
@@ -208,7 +216,7 @@ CASES = {
         for s, p, n in [((2,), 2, 5), ((12,), 3, 13), ((3, 4), 2, 6), ((130,), 5, 40), ((4,), 1, 3)]
     ],
     "log_softmax": [Case([(2,)]), Case([(10,)], rows=70), Case([(3, 4)])],
-    **{op: [] for op in REFERENCE if op.startswith("lanes_")},
+    **{op: [] for op in REFERENCE if op.startswith("lanes_") or op.endswith("_blocks")},
     "feed": [Case([(5,)], attrs={"source": 0, "scale": 0.25})],
     "dense": [
         Case([(i,)], [(o, i), (o,)][: 1 + bias], rows=n)
@@ -245,3 +253,5 @@ for family in (loss_reference, merge_reference):
 for family in (loss_reference, augment_reference):
 for family in (loss_reference, neuron_reference):
     CASES |= {op: [Case(**use) for use in uses] for op, uses in family.CASES.items()}
+FAMILIES = loss_reference.CASES | conv_reference.CASES | image_reference.CASES
+CASES |= {op: [Case(**use) for use in uses] for op, uses in FAMILIES.items()}

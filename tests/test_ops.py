@@ -3,6 +3,8 @@ and number of threads. What is checked of an op follows from its table row and i
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from op_reference import CASES, REFERENCE, SAME_SHAPE
@@ -11,7 +13,7 @@ import pybp as bp
 from pybp import _core
 from pybp.graph import ACTIVATIONS, OPS, Node, Parameter, Running
 from pybp.init import Constant
-from pybp.lower import Request, lower
+from pybp.lower import Request, capacity_for, lower
 from pybp.sparse import Rows
 from pybp.store import ParameterStore
 
@@ -44,9 +46,10 @@ def rows_of(x):
 
 
 class Use:
-    """A case with values, run through a plan of its own."""
+    """A case with values, run through a plan of its own; in blocks of rows if wanted."""
 
-    def __init__(self, op, case, dtype=np.float64):
+    def __init__(self, op, case, dtype=np.float64, blocked=False):
+        self.blocked = blocked
         rng = np.random.default_rng([len(op), case.rows, *map(ord, op)])
         self.op, self.case, self.dtype = op, case, dtype
         self.weighs = "per_row" in OPS[op]["flags"] and len(case.inputs) > 2
@@ -92,12 +95,16 @@ class Use:
             node = Node(self.op, (), own, case.attrs, shape=case.inputs[0])
         else:
             kept = tuple(Running(name, v.shape, 0.0) for name, v in store.buffers.items())
-            node = Node(self.op, tuple(feeds), own, case.attrs, running=kept)
+            inputs = [Node("to_blocks", (f,)) for f in feeds] if self.blocked else feeds
+            given = {"shape": case.shape, "running": kept, "blocked": self.blocked}
+            node = Node(self.op, tuple(inputs), own, case.attrs, **given)
+            if self.blocked:
+                node = Node("from_blocks", (node,), shape=node.shape)
         loss, wrt = self._loss(node, feeds, sources, cotangent)
         gradient = store.new_vector()
         lowered = lower(
             Request(
-                case.rows,
+                capacity_for(max(case.rows, _core.lanes())) if self.blocked else case.rows,
                 results=[loss] if loss else [],
                 keep=[node],
                 wrt=wrt if loss else [],
@@ -157,6 +164,7 @@ def test_forward_is_numpys(op, case, dtype, isa):
 def bounds(use, dtype):
     """Rounding grows with the length of the sums."""
     longest = max([shape[-1] for shape in use.case.inputs] + [1])
+    longest = max([math.prod(shape[1:]) for shape in use.case.parameters] + [longest])
     base = TOLERANCE[dtype]
     return {"rtol": base["rtol"], "atol": base["atol"] * max(1, longest**0.5)}
 

@@ -71,7 +71,7 @@ int64_t pb_shape_size(const pb_shape *s) {
 }
 
 static bool same_shape(const pb_shape *a, const pb_shape *b) {
-  if (a->ndim != b->ndim || a->batched != b->batched) return false;
+  if (a->ndim != b->ndim || a->batched != b->batched || a->blocked != b->blocked) return false;
   for (int i = 0; i < a->ndim; i++)
     if (a->dim[i] != b->dim[i]) return false;
   return true;
@@ -100,6 +100,9 @@ static pb_status seal_tensor(pb_plan *p, int32_t i) {
   if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad) ||
       (t->arena == PB_RUNNING && !p->running))
     return refuse(p, "tensor %d has no memory", (int)i);
+  if (t->shape.blocked &&
+      (!t->shape.batched || t->is_double || p->capacity % p->table->lanes != 0))
+    return refuse(p, "tensor %d has no whole blocks", (int)i);
   if (t->group < 0 || t->group >= p->ngroup)
     return refuse(p, "tensor %d belongs to no group", (int)i);
   t->size = pb_shape_size(&t->shape);
@@ -158,6 +161,8 @@ static pb_status seal_operands(pb_plan *p, pb_instr *k, int32_t i) {
       return refuse(p, "instruction %d: %s: bad input", (int)i, op->name);
     if (!gradient_fits(p, k->din[j], x))
       return refuse(p, "instruction %d: %s: gradient does not fit input %d", (int)i, op->name, j);
+    if (x->shape.blocked && !(op->flags & (PB_BLOCKED | PB_ELEMENTWISE)))
+      return refuse(p, "instruction %d: %s: input %d is blocked", (int)i, op->name, j);
     in[j] = x->shape;
   }
   if (op->flags & PB_SOURCE && (k->attr[0].i < 0 || k->attr[0].i >= p->nsource))
@@ -284,7 +289,7 @@ static bool affine_fits(const pb_plan *p, const pb_instr *k) {
   const pb_tensor *a = operand(p, k->affine);
   const pb_shape *y = &p->tensor[k->out].shape;
   if (k->affine == -1) return true;
-  return a && k->op->flags & PB_AFFINE && k->phase == PB_FORWARD && a->arena == PB_ACT &&
+  return a && !y->blocked && k->op->flags & PB_AFFINE && k->phase == PB_FORWARD && a->arena == PB_ACT &&
          !a->is_double && !a->shape.batched && a->shape.ndim == 2 && a->shape.dim[0] == 2 &&
          y->ndim > 0 && a->shape.dim[1] == y->dim[y->ndim - 1];
 }
@@ -324,7 +329,8 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
     return refuse(p, "instruction %d: %s cannot be fused", (int)i, k->activation->name);
   if (!affine_fits(p, k))
     return refuse(p, "instruction %d: %s cannot be scaled", (int)i, k->op->name);
-  if (k->fused_update && (!p->optim || p->accumulates || k->phase != PB_BACKWARD_PARAM))
+  bool whole = (k->op->flags & PB_WHOLE) != 0;
+  if (k->fused_update && (!p->optim || p->accumulates || whole || k->phase != PB_BACKWARD_PARAM))
     return refuse(p, "instruction %d: nothing to update", (int)i);
   for (int j = k->op->max_in - k->op->params; k->fused_update && j < k->nin; j++)
     if (p->tensor[k->in[j]].arena != PB_PARAM)
@@ -367,7 +373,8 @@ static pb_status seal_ends(pb_plan *p) {
       return refuse(p, "result %d is not one double of every row", (int)k);
   }
   const pb_tensor *y = operand(p, p->output);
-  if (p->output != -1 && (!y || y->arena != PB_ACT || y->is_double || !y->shape.batched))
+  if (p->output != -1 && (!y || y->arena != PB_ACT || y->is_double || !y->shape.batched ||
+                          y->shape.blocked))
     return refuse(p, "the output is not made of rows");
   if (p->input == -1) return PB_OK;
   if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE))

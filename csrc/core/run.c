@@ -9,6 +9,7 @@
 
 #include "core/alloc.h"
 #include "core/pool.h"
+#include "core/rows.h"
 #include "core/subnormal.h"
 #include "core/threads.h"
 #include "core/update.h"
@@ -107,6 +108,7 @@ static double sum_rows(const double *row, int64_t n) {
 
 /* Which parameter, or else which instruction's output, is the first that is not finite. */
 static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_run *run) {
+  const pb_lane at = {.plan = p, .n = n};
   int64_t col;
   run->bad_instr = run->bad_param = -1;
   for (int pass = 0; pass < 2; pass++)
@@ -117,7 +119,7 @@ static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_
       int64_t cols = t->size, size = t->is_double ? 8 : p->table->real_size;
       pb_source s = {.data = w->ptr[id],
                      .dtype = size == 8 ? PB_F64 : PB_F32,
-                     .rows = t->shape.batched ? n : 1,
+                     .rows = pb_rows(&at, &t->shape),
                      .cols = cols,
                      .row_stride = cols * size,
                      .col_stride = size};

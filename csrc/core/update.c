@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "core/rows.h"
+
 enum {
   BLOCK = 4096, /* elements of one partial sum, whatever the number of threads */
   TILE = 512    /* treated gradients on their way to the optimiser: they stay in the first cache */
@@ -17,7 +19,7 @@ void pb_share(int64_t *begin, int64_t *end, const pb_lane *lane) {
 
 void pb_delta(const pb_instr *k, const pb_lane *lane) {
   const pb_tensor *y = &lane->plan->tensor[k->out];
-  int64_t begin = 0, end = (y->shape.batched ? lane->n : 1) * y->size;
+  int64_t begin = 0, end = pb_rows(lane, &y->shape) * y->size;
   pb_share(&begin, &end, lane);
   if (begin >= end) return;
   int64_t at = begin * lane->plan->table->real_size;

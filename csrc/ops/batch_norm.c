@@ -15,34 +15,12 @@
  * Ioffe and Szegedy, "Batch normalization", ICML 2015. Sums are in doubles, the variance in a second
  * pass; threads share the columns, so that no sum is cut.
  */
-#include "ops/columns.h"
-
-enum { X, MEAN, VARIANCE, GAMMA, BETA };
-enum { MOMENTUM, EPS, FROZEN };
+#include "ops/batch_norm.h"
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   const pb_shape *x = &in[X];
-  if (!x->batched || x->ndim < 1 || nin == GAMMA + 1) return false;
-  int64_t columns = x->dim[x->ndim - 1];
-  for (int j = MEAN; j < nin; j++)
-    if (in[j].batched || in[j].ndim != 1 || in[j].dim[0] != columns) return false;
-  r->out = *x;
-  r->saved_once = 2 * columns;
-  r->flops = 10 * pb_shape_size(x);
-  return attr[MOMENTUM].f >= 0 && attr[MOMENTUM].f <= 1 && attr[EPS].f > 0;
+  return x->batched && x->ndim > 0 && batch_norm_infer(attr, in, nin, x->dim[x->ndim - 1], r);
 }
-
-/* Whether the statistics are those of the batch at hand. */
-static bool of_batch(const pb_instr *k, const pb_lane *lane) {
-  return lane->training && !k->attr[FROZEN].i;
-}
-
-/* A few columns of a batch. */
-typedef struct {
-  int64_t rows, stride, begin, n;   /* M, C, and the columns [begin, begin + n) */
-  double mean[BLOCK], scale[BLOCK]; /* scale is 1 / sqrt(variance + eps) */
-  double gamma[BLOCK], beta[BLOCK];
-} columns;
 
 static void take_statistics(const columns *b, const real *x, double *mean, double *variance) {
   for (int64_t c = 0; c < b->n; c++) mean[c] = variance[c] = 0;
@@ -57,34 +35,6 @@ static void take_statistics(const columns *b, const real *x, double *mean, doubl
   for (int64_t c = 0; c < b->n; c++) variance[c] /= (double)b->rows;
 }
 
-/* The block's numbers from its statistics; a variance beyond all numbers is not passed over. */
-static void fill(columns *b, const pb_instr *k, const pb_lane *lane, const double *mean,
-                 const double *variance) {
-  const real *gamma = k->nin > GAMMA ? lane->ptr[k->in[GAMMA]] : NULL;
-  const real *beta = k->nin > GAMMA ? lane->ptr[k->in[BETA]] : NULL;
-  for (int64_t c = 0; c < b->n; c++) {
-    b->mean[c] = mean[c];
-    b->scale[c] = variance[c] <= DBL_MAX ? 1 / sqrt(variance[c] + k->attr[EPS].f) : NAN;
-    b->gamma[c] = gamma ? (double)gamma[b->begin + c] : 1;
-    b->beta[c] = beta ? (double)beta[b->begin + c] : 0;
-  }
-}
-
-/* Columns [begin, min(begin + BLOCK, end)) as forward has left them for backward. */
-static columns block_at(const pb_instr *k, const pb_lane *lane, int64_t begin, int64_t end) {
-  int64_t stride = columns_of(k, lane);
-  columns b = {
-      .rows = rows_of(k, lane), .stride = stride, .begin = begin, .n = min_i(BLOCK, end - begin)};
-  if (of_batch(k, lane) && k->phase != PB_FORWARD) {
-    const double *saved = lane->ptr[k->saved];
-    fill(&b, k, lane, saved + begin, saved + stride + begin);
-  } else if (!of_batch(k, lane)) {
-    fill(&b, k, lane, (double *)lane->ptr[k->in[MEAN]] + begin,
-         (double *)lane->ptr[k->in[VARIANCE]] + begin);
-  }
-  return b;
-}
-
 static void forward(const pb_instr *k, const pb_lane *lane) {
   const real *x = lane->ptr[k->in[X]];
   int64_t begin, end, all = columns_of(k, lane);
@@ -95,11 +45,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
       double mean[BLOCK], variance[BLOCK];
       take_statistics(&b, x, mean, variance);
       fill(&b, k, lane, mean, variance);
-      if (k->saved >= 0) {
-        double *saved = (double *)lane->ptr[k->saved] + begin;
-        memcpy(saved, mean, (size_t)b.n * sizeof *saved);
-        memcpy(saved + all, variance, (size_t)b.n * sizeof *saved);
-      }
+      keep(k, lane, begin, b.n, mean, variance);
     }
     for (int64_t c = 0; c < b.n; c++) b.scale[c] *= b.gamma[c];
     for (int64_t m = 0; m < b.rows; m++) {
@@ -163,28 +109,4 @@ static void backward_param(const pb_instr *k, const pb_lane *lane) {
   }
 }
 
-static void commit(const pb_instr *k, const pb_lane *lane) {
-  int64_t begin, end, all = columns_of(k, lane);
-  share(lane, all, GRAIN, &begin, &end);
-  double *mean = lane->ptr[k->in[MEAN]], *variance = lane->ptr[k->in[VARIANCE]];
-  const double *saved = lane->ptr[k->saved];
-  double part = k->attr[MOMENTUM].f, rows = (double)rows_of(k, lane);
-  double unbiased = rows > 1 ? rows / (rows - 1) : 1;
-  for (int64_t c = begin; c < end; c++) {
-    mean[c] = (1 - part) * mean[c] + part * saved[c];
-    variance[c] = (1 - part) * variance[c] + part * unbiased * saved[all + c];
-  }
-}
-
-PB_OP(batch_norm) = {.name = "batch_norm",
-                     .attrs = "momentum:float eps:float frozen:int",
-                     .min_in = 3,
-                     .max_in = 5,
-                     .params = 2,
-                     .running = 2,
-                     .flags = PB_USES_X | PB_FUSES | PB_MIXES_ROWS,
-                     .infer = infer,
-                     .forward = forward,
-                     .backward_in = backward_in,
-                     .backward_param = backward_param,
-                     .commit = commit};
+BATCH_NORM_OP(batch_norm, 0)

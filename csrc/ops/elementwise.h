@@ -19,7 +19,7 @@ PB_INLINE real clip(real x, real low, real high) {
 /* The elements of tensor `id` that are this thread's. */
 PB_INLINE void share_elements(const pb_lane *lane, int32_t id, int64_t *begin, int64_t *end) {
   const pb_tensor *t = &lane->plan->tensor[id];
-  share(lane, (t->shape.batched ? lane->n : 1) * t->size, 64, begin, end);
+  share(lane, pb_rows(lane, &t->shape) * t->size, 64, begin, end);
 }
 
 /* map over this thread's elements. */

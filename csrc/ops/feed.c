@@ -8,8 +8,10 @@
  * At inference a batch normalisation behind it is a scale and a shift of y's columns in the same pass.
  *
  * The array may hold any real or integer type and have any strides; it is never copied whole, and
- * uint8 images stay uint8 until here.
+ * uint8 images stay uint8 until here. Blocked rows are turned a strip at a time, and the last block is
+ * filled up as in to_blocks.c.
  */
+#include "ops/blocks.h"
 #include "ops/gather.h"
 
 enum { SOURCE, SCALE };
@@ -26,14 +28,14 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
 
 /* In doubles, since offsets may be large beside what is left of the values. */
 #define GATHER_COLUMNS(T) \
-  for (int64_t j = 0; j < s->cols; j++) { \
+  for (int64_t j = 0; j < count; j++) { \
     T x = *(const T *)((const char *)row + j * s->col_stride); \
     y[j] = (real)(((double)x - offset[j]) * factor[j]); \
   } \
   break
 
-static void gather_columns(const pb_source *s, const void *row, const double *offset,
-                           const double *factor, real *y) {
+static void gather_columns(const pb_source *s, const void *row, int64_t count,
+                           const double *offset, const double *factor, real *y) {
   switch (s->dtype) {
     case PB_F32: GATHER_COLUMNS(float);
     case PB_F64: GATHER_COLUMNS(double);
@@ -57,19 +59,41 @@ static void adjust(const pb_instr *k, const pb_lane *lane, int64_t size, real *y
     for (int64_t j = 0; j < columns; j++) y[at + j] = y[at + j] * scale[j] + shift[j];
 }
 
-static void forward(const pb_instr *k, const pb_lane *lane) {
+/* Columns [begin, begin + count) of row n of the batch. */
+static void read_columns(const pb_instr *k, const pb_lane *lane, int64_t n, int64_t begin,
+                         int64_t count, real *y) {
   const pb_source *s = &lane->source[k->attr[SOURCE].i];
+  int64_t row = lane->index ? lane->index[n] : lane->first_row + n;
+  const char *from = (const char *)s->data + row * s->row_stride + begin * s->col_stride;
+  if (k->nin > FACTOR)
+    gather_columns(s, from, count, (const double *)lane->ptr[k->in[OFFSET]] + begin,
+                   (const double *)lane->ptr[k->in[FACTOR]] + begin, y);
+  else gather(s->dtype, from, s->col_stride, count, k->attr[SCALE].f, y);
+}
+
+/* Rows [n, n + LANES) of the batch into their block. */
+static void read_block(const pb_instr *k, const pb_lane *lane, int64_t n, int64_t cols, real *y) {
+  real strip[LANES * STRIP];
+  const real *row[LANES];
+  for (int64_t l = 0; l < LANES; l++) row[l] = strip + l * STRIP;
+  for (int64_t at = 0; at < cols; at += STRIP) {
+    int64_t count = min_i(STRIP, cols - at);
+    for (int64_t l = 0; l < LANES; l++)
+      read_columns(k, lane, min_i(n + l, lane->n - 1), at, count, strip + l * STRIP);
+    into_block(row, count, false, y + at * LANES);
+  }
+}
+
+static void forward(const pb_instr *k, const pb_lane *lane) {
+  int64_t cols = lane->source[k->attr[SOURCE].i].cols, begin, end;
+  bool blocked = lane->plan->tensor[k->out].shape.blocked;
+  int64_t grain = blocked ? LANES : 1;
   real *y = lane->ptr[k->out];
-  double scale = k->attr[SCALE].f;
-  int64_t begin, end;
-  share(lane, lane->n, 1, &begin, &end);
-  for (int64_t n = begin; n < end; n++) {
-    int64_t row = lane->index ? lane->index[n] : lane->first_row + n;
-    const char *from = (const char *)s->data + row * s->row_stride;
-    if (k->nin > FACTOR)
-      gather_columns(s, from, lane->ptr[k->in[OFFSET]], lane->ptr[k->in[FACTOR]], y + n * s->cols);
-    else gather(s->dtype, from, s->col_stride, s->cols, scale, y + n * s->cols);
-    if (k->affine >= 0) adjust(k, lane, s->cols, y + n * s->cols);
+  share(lane, pb_round_up(lane->n, grain), grain, &begin, &end);
+  for (int64_t n = begin; n < end; n += grain) {
+    if (blocked) read_block(k, lane, n, cols, y + n * cols);
+    else read_columns(k, lane, n, 0, cols, y + n * cols);
+    if (k->affine >= 0) adjust(k, lane, cols, y + n * cols);
   }
 }
 

@@ -63,7 +63,7 @@ PB_INLINE void disturb(const pb_instr *k, const pb_lane *lane, noise_draw *draw,
                     .attrs = op_attrs, \
                     .min_in = 1, \
                     .max_in = 1, \
-                    .flags = PB_RANDOM, \
+                    .flags = PB_RANDOM | PB_BLOCKED, \
                     .infer = infer, \
                     .forward = forward, \
                     .backward_in = backward_in};

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/rows.h"
 #include "pybp.h"
 
 #if PB_REAL_BITS == 32

@@ -41,7 +41,7 @@ enum { LANES = VEC_BYTES / (int)sizeof(real) };
 #ifdef VEC_EXTENSIONS
 PB_INLINE vec vec_load(const real *p) { return *(const vec_unaligned *)p; }
 PB_INLINE void vec_store(real *p, vec v) { *(vec_unaligned *)p = v; }
-PB_INLINE vec vec_set(real x) { return (vec){0} + x; }
+PB_INLINE vec vec_set(real x) { return x - (vec){0}; } /* 0 + x would not be x at -0: an addition */
 #else
 PB_INLINE vec vec_load(const real *p) { return *p; }
 PB_INLINE void vec_store(real *p, vec v) { *p = v; }

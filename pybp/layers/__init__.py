@@ -23,8 +23,38 @@ if TYPE_CHECKING:
     )
     from pybp.layers.neuron_graph import NeuronGraph
     from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
+    from pybp.layers.conv import (
+        Conv1D,
+        Conv2D,
+        ConvTranspose1D,
+        ConvTranspose2D,
+        DepthwiseConv2D,
+        SeparableConv2D,
+    )
+    from pybp.layers.embedding import Embedding
+    from pybp.layers.group_norm import GroupNorm, InstanceNorm
+    from pybp.layers.maxout import Maxout
+    from pybp.layers.noise import (
+        AlphaDropout,
+        Dropout,
+        GaussianDropout,
+        GaussianNoise,
+        SpatialDropout1D,
+        SpatialDropout2D,
+    )
     from pybp.layers.normalization import BatchNorm, LayerNorm, RMSNorm
+    from pybp.layers.pooling import (
+        AveragePool1D,
+        AveragePool2D,
+        GlobalAveragePool1D,
+        GlobalAveragePool2D,
+        GlobalMaxPool1D,
+        GlobalMaxPool2D,
+        MaxPool1D,
+        MaxPool2D,
+    )
     from pybp.layers.scaler import MinMaxScaler, StandardScaler
+    from pybp.layers.shaping import Crop2D, Flatten, Permute, Reshape, Upsample2D, ZeroPad2D
 
 # Imported when first named, each from its module: most models have none of them.
 LAZY = {
@@ -37,18 +67,44 @@ LAZY = {
     "Subtract": "merge",
     "AlphaDropout": "noise",
     "Augment": "augment",
+    "AveragePool1D": "pooling",
+    "AveragePool2D": "pooling",
     "BatchNorm": "normalization",
+    "Conv1D": "conv",
+    "Conv2D": "conv",
+    "ConvTranspose1D": "conv",
+    "ConvTranspose2D": "conv",
+    "Crop2D": "shaping",
+    "DepthwiseConv2D": "conv",
     "Dropout": "noise",
+    "Embedding": "embedding",
+    "Flatten": "shaping",
     "GaussianDropout": "noise",
     "GaussianNoise": "noise",
+    "GlobalAveragePool1D": "pooling",
+    "GlobalAveragePool2D": "pooling",
+    "GlobalMaxPool1D": "pooling",
+    "GlobalMaxPool2D": "pooling",
+    "GroupNorm": "group_norm",
+    "InstanceNorm": "group_norm",
     "LayerNorm": "normalization",
+    "MaxPool1D": "pooling",
+    "MaxPool2D": "pooling",
     "Maxout": "maxout",
     "MinMaxScaler": "scaler",
     "Normalize": "augment",
     "NeuronGraph": "neuron_graph",
     "RMSNorm": "normalization",
     "Operation": "operation",
+    "Permute": "shaping",
+    "RMSNorm": "normalization",
+    "Reshape": "shaping",
+    "SeparableConv2D": "conv",
+    "SpatialDropout1D": "noise",
+    "SpatialDropout2D": "noise",
     "StandardScaler": "scaler",
+    "Upsample2D": "shaping",
+    "ZeroPad2D": "shaping",
 }
 
 __all__ = [
@@ -59,14 +115,33 @@ __all__ = [
     "Augment",
     "BatchNorm",
     "Concat",
+    "AveragePool1D",
+    "AveragePool2D",
+    "BatchNorm",
+    "Conv1D",
+    "Conv2D",
+    "ConvTranspose1D",
+    "ConvTranspose2D",
+    "Crop2D",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
+    "Embedding",
+    "Flatten",
     "GaussianDropout",
     "GaussianNoise",
+    "GlobalAveragePool1D",
+    "GlobalAveragePool2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GroupNorm",
     "Input",
+    "InstanceNorm",
     "Layer",
     "LayerNorm",
     "Maximum",
+    "MaxPool1D",
+    "MaxPool2D",
     "Maxout",
     "MinMaxScaler",
     "Minimum",
@@ -74,10 +149,17 @@ __all__ = [
     "Normalize",
     "NeuronGraph",
     "PReLU",
+    "Permute",
     "RMSNorm",
+    "Reshape",
+    "SeparableConv2D",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
     "StandardScaler",
     "Subtract",
     "TrainedLayer",
+    "Upsample2D",
+    "ZeroPad2D",
     "kinds",
 ]
 

@@ -11,6 +11,7 @@ from pybp.errors import unknown
 from pybp.graph import ACTIVATIONS, Node
 from pybp.layers.base import Layer
 from pybp.layers.trained import TrainedLayer
+from pybp.layouts import over_channels
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -35,8 +36,10 @@ class Activation(Layer):
     **arguments
         negative_slope of "leaky_relu" (0.01) and alpha of "elu" (1.0), both >= 0.
 
-    Other layers take an object of this class for their `activation`, to give such arguments. "step"
-    has no derivative: `Model.compile` refuses to train anything before it.
+    softmax and log_softmax are over the last axis of rows, and over the channels at each place of
+    images, in every layout. Other layers take an object of this class for their `activation`, to
+    give such arguments. "step" has no derivative: `Model.compile` refuses to train anything before
+    it.
 
     >>> import numpy as np, pybp as bp
     >>> x = np.linspace(-2, 2, 100)[:, None]
@@ -69,6 +72,8 @@ class Activation(Layer):
                 f"layer {name!r}: {self.activation} of a {x.op} (layer {x.layer!r}); remove one of "
                 "the two"
             )
+        if self.activation in NORMALISED and x.image:
+            return over_channels(self.activation, x, name)
         attrs = {key: getattr(self, key) for key in self._defaults}
         return Node(self.activation, (x,), attrs=attrs, layer=name)
 
@@ -82,7 +87,8 @@ class PReLU(TrainedLayer):
     Parameters
     ----------
     shared : bool
-        One slope for all features instead of one for each: `slope` has shape [1] or [C].
+        One slope for all features instead of one for each, or for each channel of images: `slope`
+        has shape [1] or [C].
     slope_init : initialiser, its name, or a constant
     **training
         weight_regularizer, learning_rate_factor, trainable: see `pybp.layers.TrainedLayer`.
@@ -109,9 +115,10 @@ class PReLU(TrainedLayer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
-        shape = (1,) if self.shared else x.shape[-1:]
+        by_channel = x.image and not self.shared
+        shape = (1,) if self.shared else x.shape[:1] if by_channel else x.shape[-1:]
         slope = self.weight(f"{name}.slope", shape, self.slope_init)
-        return Node("prelu", (x,), (slope,), layer=name)
+        return Node("channel_prelu" if by_channel else "prelu", (x,), (slope,), layer=name)
 
 
 KINDS: dict[str, type[Activation | PReLU]] = {"activation": Activation, "prelu": PReLU}

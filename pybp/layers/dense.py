@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pybp import init
+from pybp import init, layouts
 from pybp.checks import boolean, whole
 from pybp.graph import Node
 from pybp.layers.activation import activate, activation_of, weight_init_for
@@ -59,6 +59,7 @@ class Dense(TrainedLayer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
+        x = layouts.for_units(x, name, "Dense")
         shape = (self.units, x.shape[-1])
         parameters = [self.weight(f"{name}.weight", shape, self.weight_init)]
         if self.use_bias:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pybp import layouts
 from pybp.checks import real, whole
 from pybp.graph import Node
 from pybp.layers.base import LARGEST, Layer
@@ -21,10 +22,22 @@ class Input(Layer):
     scale : float
         Applied when rows are gathered: `scale=1/255` brings uint8 images to [0, 1] while the array
         itself stays uint8. It is saved with the model.
+    layout : "NCHW", "NHWC", "NCL" or "NLC", optional
+        Says which axis is which, N being the rows: channels, height and width of images, channels
+        and length of sequences. Layers for images and sequences need it; predictions, shapes and
+        messages keep to it. Arrays of images without their one channel, (N, 28, 28), fit too.
+
+    >>> import pybp as bp
+    >>> bp.Input((28, 28, 1), layout="NHWC", scale=1 / 255).shape
+    (28, 28, 1)
     """
 
     def __init__(
-        self, shape: int | tuple[int, ...], scale: float = 1.0, name: str | None = None
+        self,
+        shape: int | tuple[int, ...],
+        scale: float = 1.0,
+        name: str | None = None,
+        layout: str | None = None,
     ) -> None:
         super().__init__(name)
         dims = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
@@ -35,6 +48,11 @@ class Input(Layer):
         self._node: Node | None = None
         if abs(self.scale) < 1e-37:  # float32 has no smaller normal numbers
             raise ValueError(f"Input: a scale of {scale!r} would hide all inputs")
+        self.layout = layouts.check(layout, self.shape, "Input")
+
+    def config(self) -> dict:
+        """The arguments that make an equal layer, without a layout where there is none."""
+        return {key: value for key, value in super().config().items() if value != ""}
 
     @property
     def node(self) -> Node:
@@ -50,4 +68,5 @@ class Input(Layer):
         if x is not None:
             raise ValueError(f"layer {name!r}: Input must be the first layer of a model")
         attrs = {"source": 0, "scale": self.scale}
-        return Node("feed", attrs=attrs, layer=name, shape=self.shape)
+        shape, image = layouts.fed(self.shape, self.layout)
+        return Node("feed", attrs=attrs, layer=name, shape=shape, layout=self.layout, image=image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pybp import init
+from pybp import init, layouts
 from pybp.checks import boolean, whole
 from pybp.graph import Node
 from pybp.layers.base import LARGEST
@@ -66,6 +66,7 @@ class Maxout(TrainedLayer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
+        x = layouts.for_units(x, name, "Maxout")
         rows = self.units * self.pieces
         parameters = [self.weight(f"{name}.weight", (rows, x.shape[-1]), self.weight_init)]
         if self.use_bias:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pybp.checks import real
 from pybp.graph import Node
 from pybp.layers.base import Layer
+from pybp.layers.image import enter
 
 
 class Dropout(Layer):
@@ -21,6 +22,27 @@ class Dropout(Layer):
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
         return Node(self._op, (x,), attrs={"rate": self.rate}, layer=name)
+
+
+class SpatialDropout2D(Dropout):
+    """`Dropout` of whole channels: in training each channel of each image is zeroed with
+    probability `rate`, and scaled by 1 / (1 - rate) otherwise; the identity afterwards.
+
+    Neighbouring places of an image say much the same, so that dropping them one by one drops
+    little. Tompson, Goroshin, Jain, LeCun and Bregler, CVPR 2015.
+    """
+
+    _axes = 2
+
+    def build(self, x: Node | None, name: str) -> Node:
+        x = enter(x, name, type(self).__name__, self._axes)
+        return Node("spatial_dropout", (x,), attrs={"rate": self.rate}, layer=name)
+
+
+class SpatialDropout1D(SpatialDropout2D):
+    """`SpatialDropout2D` of sequences."""
+
+    _axes = 1
 
 
 class AlphaDropout(Dropout):

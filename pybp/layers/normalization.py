@@ -8,6 +8,7 @@ from pybp import init
 from pybp.checks import boolean, real
 from pybp.graph import Node, Running
 from pybp.layers.trained import TrainedLayer
+from pybp.layouts import as_given, as_image
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 class BatchNorm(TrainedLayer):
     """Normalises each column over the batch: y = gamma (x - mean) / sqrt(variance + eps) + beta.
 
-    Training takes mean and variance from the batch at hand, N rows (and all axes but the last, if
-    there are several); everything else, `predict`, `evaluate`, `gradients`, takes the running ones,
-    so that a row's answer does not depend on its neighbours. After each step
+    A column is a value of flat rows; a channel of images and sequences, in every layout; the last
+    axis of rows without a layout. Training takes mean and variance from the batch at hand, N rows
+    and, of a channel, all its places; everything else, `predict`, `evaluate`, `gradients`, takes
+    the running ones, so that a row's answer does not depend on its neighbours. After each step
     running <- (1 - momentum) running + momentum batch, with the unbiased variance of the batch.
     Ioffe and Szegedy, ICML 2015.
 
@@ -74,13 +76,15 @@ class BatchNorm(TrainedLayer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
-        shape = x.shape[-1:]
+        if x.layout and x.layout != "NLC":
+            x = as_image(x, name, "BatchNorm")
+        shape = x.shape[:1] if x.image else x.shape[-1:]
         parameters = (
             self.weight(f"{name}.gamma", shape, init.Constant(1.0)),
             self.bias(f"{name}.beta", shape, init.Constant(0.0)),
         )
         return Node(
-            "batch_norm",
+            "channel_batch_norm" if x.image else "batch_norm",
             (x,),
             parameters if self.affine else (),
             {"momentum": self.momentum, "eps": self.eps, "frozen": 0},
@@ -95,8 +99,10 @@ class BatchNorm(TrainedLayer):
 class LayerNorm(TrainedLayer):
     """Normalises each row over its last axis: y = gamma (x - mean) / sqrt(variance + eps) + beta.
 
-    Mean and (biased) variance are those of the row's own C values, in training and afterwards: no
-    row depends on another, and batches of one are fine. Ba, Kiros and Hinton, 2016.
+    The last axis is the user's: channels in layout "NHWC", the width in "NCHW". Mean and (biased)
+    variance are those of the row's own C values, in training and afterwards: no row depends on
+    another, and batches of one are fine. `GroupNorm(1)` is over all of an image. Ba, Kiros and
+    Hinton, 2016.
 
     Parameters
     ----------
@@ -118,6 +124,7 @@ class LayerNorm(TrainedLayer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
+        x = as_given(x)
         parameters = (
             self.weight(f"{name}.gamma", x.shape[-1:], init.Constant(1.0)),
             self.bias(f"{name}.beta", x.shape[-1:], init.Constant(0.0)),
@@ -151,5 +158,6 @@ class RMSNorm(TrainedLayer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
+        x = as_given(x)
         gamma = self.weight(f"{name}.gamma", x.shape[-1:], init.Constant(1.0))
         return Node("rms_norm", (x,), (gamma,) if self.affine else (), {"eps": self.eps}, name)

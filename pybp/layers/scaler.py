@@ -59,7 +59,15 @@ class Scaler(Layer):
             Running(f"{name}.{part}", size, 0.0, self._binder(part), part == "factor")
             for part in ("offset", "factor")
         )
-        return Node("feed", attrs=dict(x.attrs), layer=name, shape=x.shape, running=running)
+        return Node(
+            "feed",
+            attrs=dict(x.attrs),
+            layer=name,
+            shape=x.shape,
+            running=running,
+            layout=x.layout,
+            image=x.image,
+        )
 
     def _binder(self, part: str) -> Callable[[np.ndarray], None]:
         def bind(view: np.ndarray) -> None:

@@ -11,6 +11,8 @@ from pybp._core import Source
 from pybp.described import Described
 from pybp.graph import Node
 
+LINEAR = {"dense", "identity", "conv", "reshape"}  # whose outputs may be logits
+
 
 class Loss(Described):
     """Base of all losses.
@@ -62,7 +64,7 @@ def logits(name: str, output: Node, *activations: str) -> Node:
     """What goes into the last layer's activation, for a loss that includes it."""
     if output.op in activations:
         return output.inputs[0]
-    if output.op not in ("dense", "identity"):
+    if output.op not in LINEAR:
         raise ValueError(
             f"loss {name!r} takes a last layer with {', '.join(activations)} or no activation, "
             f"layer {output.layer!r} ends in {output.op}"
@@ -88,5 +90,5 @@ def one_by_one(name: str, y: object, output: Node, dtype: np.dtype, what: str) -
             f"and loss {name!r} compares one by one: pass shape (N, {units}), for class "
             f"labels np.eye({units})[{what}], or use loss='cross_entropy'"
         )
-    rows = data.as_rows(array, output.shape, what, output.layer)
+    rows = data.as_rows(array, output, what)
     return data.finite_source(rows, what, data.largest(dtype))

@@ -91,7 +91,7 @@ class Sigmoid(Loss):
         return logits(self.name, output, "sigmoid")
 
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
-        array = data.as_rows(y, output.shape, what, output.layer)
+        array = data.as_rows(y, output, what)
         source = data.finite_source(array, what)
         refuse_rows(
             (array < 0) | (array > 1),
@@ -272,7 +272,7 @@ class Hinge(Loss):
         array = data.as_array(y, what)
         if output.shape[-1] > 1 and is_labels(array):
             return bind_labels(array, output.shape[-1], what)
-        array = data.as_rows(array, output.shape, what, output.layer)
+        array = data.as_rows(array, output, what)
         source = data.finite_source(array, what)
         wanted = f"loss {self.name!r} takes targets -1 and 1, or 0 and 1"
         refuse_rows(~np.isin(array, (-1, 0, 1)), array, what, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class MSE(Values):
     factor: float | None = None
 
     def kernel(self, output: Node, width: int) -> tuple[str, dict[str, Any]]:
-        factor = self.factor or 1 / output.shape[-1]
+        factor = self.factor or 1 / math.prod(output.shape)
         return "squared_error", {"factor": factor, "mean": int(self.mean)}
 
 

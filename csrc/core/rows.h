@@ -1,0 +1,18 @@
+/* How many rows of a tensor a pass works on. */
+#ifndef PB_ROWS_H
+#define PB_ROWS_H
+
+#include "pybp.h"
+
+/* The first multiple of `grain` that is not below n. */
+static inline int64_t pb_round_up(int64_t n, int64_t grain) {
+  return (n + grain - 1) / grain * grain;
+}
+
+/* Those at hand, with those that fill the last block up where it is blocked; 1 without rows. */
+static inline int64_t pb_rows(const pb_lane *lane, const pb_shape *s) {
+  if (!s->batched) return 1;
+  return s->blocked ? pb_round_up(lane->n, lane->plan->table->lanes) : lane->n;
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* max_pool: the largest value of each window; padding never is.
+ *
+ * dx is dy at the first largest value of a window, row by row, and 0 at the others. NaN in a window
+ * makes it NaN. Windows and shapes in pool.h.
+ */
+#include "ops/pool.h"
+
+/* y[ox] of one row of windows, of pool_h x pool_w values where they are not clipped. */
+PB_INLINE void forward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t pool_w,
+                           const int width, const real *restrict x, real *restrict y) {
+  for (int64_t ox = 0; ox < p->out_w; ox++) {
+    window v = window_at(p, oy, ox);
+    real top[LANES];
+    for (int i = 0; i < width; i++) top[i] = x[(v.y0 * p->w + v.x0) * width + i];
+    int64_t rows = p->whole ? pool_h : v.y1 - v.y0, columns = p->whole ? pool_w : v.x1 - v.x0;
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < columns; c++) {
+        const real *at = x + ((v.y0 + r) * p->w + v.x0 + c) * width;
+        for (int i = 0; i < width; i++)
+          top[i] = at[i] <= top[i] ? top[i] : top[i] != top[i] ? top[i] : at[i];
+      }
+    for (int i = 0; i < width; i++) y[ox * width + i] = top[i];
+  }
+}
+
+PB_INLINE void forward_units(const pb_instr *k, const pb_lane *lane, const int width) {
+  pooling p = pooling_of(k, lane);
+  int64_t begin, end, size = unit_size(lane, k->in[0], width);
+  share_units(lane, shape_of(lane, k->in[0]), width, &begin, &end);
+  for (int64_t u = begin; u < end; u++) {
+    const real *x = (const real *)lane->ptr[k->in[0]] + u * size;
+    real *y = (real *)lane->ptr[k->out] + u * p.out_h * p.out_w * width;
+    for (int64_t oy = 0; oy < p.out_h; oy++, y += p.out_w * width) {
+      if (p.pool_h == 2 && p.pool_w == 2) forward_row(&p, oy, 2, 2, width, x, y);
+      else forward_row(&p, oy, p.pool_h, p.pool_w, width, x, y);
+    }
+  }
+}
+
+static void forward(const pb_instr *k, const pb_lane *lane) {
+  if (side_by_side(lane, shape_of(lane, k->in[0])) == 1) forward_units(k, lane, 1);
+  else forward_units(k, lane, LANES);
+}
+
+/* What one row of windows gives to dx. */
+PB_INLINE void backward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t pool_w, bool add,
+                            const int width, const real *restrict x, const real *restrict y,
+                            const real *restrict dy, real *restrict dx) {
+  for (int64_t ox = 0; ox < p->out_w; ox++) {
+    window v = window_at(p, oy, ox);
+    real left[LANES], top[LANES]; /* what is left to give: 0 once it has been given away */
+    for (int i = 0; i < width; i++) left[i] = dy[ox * width + i], top[i] = y[ox * width + i];
+    int64_t rows = p->whole ? pool_h : v.y1 - v.y0, columns = p->whole ? pool_w : v.x1 - v.x0;
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < columns; c++) {
+        int64_t at = ((v.y0 + r) * p->w + v.x0 + c) * width;
+        for (int i = 0; i < width; i++) {
+          bool mine = x[at + i] == top[i];
+          real d = mine ? left[i] : 0;
+          left[i] = mine ? 0 : left[i];
+          dx[at + i] = add ? dx[at + i] + d : d;
+        }
+      }
+  }
+}
+
+PB_INLINE void backward_units(const pb_instr *k, const pb_lane *lane, const int width) {
+  pooling p = pooling_of(k, lane);
+  int64_t begin, end, size = unit_size(lane, k->in[0], width);
+  share_units(lane, shape_of(lane, k->in[0]), width, &begin, &end);
+  for (int64_t u = begin; u < end; u++) {
+    const real *x = (const real *)lane->ptr[k->in[0]] + u * size;
+    real *dx = (real *)lane->ptr[k->din[0]] + u * size;
+    bool add = begin_plane(&p, k->add[0], width, dx);
+    for (int64_t oy = 0; oy < p.out_h; oy++) {
+      int64_t at = (u * p.out_h + oy) * p.out_w * width;
+      const real *y = (const real *)lane->ptr[k->out] + at;
+      const real *dy = (const real *)lane->ptr[k->dout] + at;
+      if (p.pool_h == 2 && p.pool_w == 2 && !add)
+        backward_row(&p, oy, 2, 2, false, width, x, y, dy, dx);
+      else backward_row(&p, oy, p.pool_h, p.pool_w, add, width, x, y, dy, dx);
+    }
+  }
+}
+
+static void backward_in(const pb_instr *k, const pb_lane *lane) {
+  if (side_by_side(lane, shape_of(lane, k->in[0])) == 1) backward_units(k, lane, 1);
+  else backward_units(k, lane, LANES);
+}
+
+PB_OP(max_pool) = {.name = "max_pool",
+                   .attrs = POOL_ATTRS,
+                   .min_in = 1,
+                   .max_in = 1,
+                   .flags = PB_USES_X | PB_USES_Y | PB_BLOCKED,
+                   .infer = pool_infer,
+                   .forward = forward,
+                   .backward_in = backward_in};

@@ -1,0 +1,144 @@
+"""Layouts of images and sequences: the user's order of axes, and the one that layers compute in.
+
+A user says which axis is which: "NCHW" or "NHWC" for images, "NCL" or "NLC" for sequences, N being
+the rows, C the channels. `Node.layout` keeps that word all along the graph. Layers compute on
+channels first, (C, H, W), with H = 1 for sequences; `Node.image` says that a node's rows lie like
+that. `as_image` and `as_given` lead from the user's order to that one and back: by nothing at all,
+where both are the same in memory, else by a `reshape` or a `permute`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pybp.errors import unknown
+from pybp.graph import Node
+
+# The order in which a row (C, H, W) is read to be in the user's.
+ORDERS = {"NCHW": (0, 1, 2), "NHWC": (1, 2, 0), "NCL": (0, 2), "NLC": (2, 0)}
+
+
+def check(layout: object, shape: tuple[int, ...], what: str) -> str:
+    """The layout of rows of this shape; "" for none."""
+    if layout is None or layout == "":
+        return ""
+    if not isinstance(layout, str) or layout.upper() not in ORDERS:
+        raise unknown(f"layout for {what}", layout, ORDERS)
+    layout = layout.upper()
+    axes = layout[1:]
+    if len(shape) != len(axes):
+        raise ValueError(
+            f"{what}: layout={layout!r} names the axes ({', '.join(axes)}) of one row, but the "
+            f"shape {shape} has {len(shape)}: {_example(layout)}"
+        )
+    return layout
+
+
+def _example(layout: str) -> str:
+    shape = {"NCHW": (1, 28, 28), "NHWC": (28, 28, 1), "NCL": (1, 100), "NLC": (100, 1)}[layout]
+    return f"write for instance bp.Input({shape}, layout={layout!r})"
+
+
+def image_shape(shape: tuple[int, ...], layout: str) -> tuple[int, int, int]:
+    """(C, H, W) of a row that has this shape in the user's order."""
+    size = dict(zip(layout[1:].replace("L", "W"), shape, strict=True))
+    return size["C"], size.get("H", 1), size["W"]
+
+
+def fed(shape: tuple[int, ...], layout: str) -> tuple[tuple[int, ...], bool]:
+    """The shape of the rows that an input gathers, and whether they lie as (C, H, W)."""
+    if not layout or not same_memory(image_shape(shape, layout), layout):
+        return shape, False
+    return image_shape(shape, layout), True
+
+
+def given_shape(node: Node) -> tuple[int, ...]:
+    """The shape of a row as the user sees it."""
+    if not node.image:
+        return node.shape
+    return tuple(node.shape[axis] for axis in ORDERS[node.layout])
+
+
+def long_axes(shape: tuple[int, ...]) -> list[int]:
+    """The sizes that tell the order of axes: (28, 28) and (28, 28, 1) are one image."""
+    return [size for size in shape if size != 1]
+
+
+def same_memory(shape: tuple[int, ...], layout: str) -> bool:
+    """Whether rows (C, H, W) lie in memory as they do in the user's order."""
+    return layout in ("NCHW", "NCL") or shape[0] == 1 or shape[1] * shape[2] == 1
+
+
+def as_image(node: Node, layer: str, needs: str) -> Node:
+    """The node with rows (C, H, W), for a layer that `needs` them; refused where nobody has said
+    which axis is which."""
+    if node.image:
+        return node
+    if not node.layout:
+        raise ValueError(
+            f"layer {layer!r}: {needs} needs to know rows' channels and places, and layer "
+            f"{node.layer!r} gives rows of shape {node.shape}: {_remedy(node)}"
+        )
+    shape = image_shape(node.shape, node.layout)
+    marks = {"layer": node.layer, "layout": node.layout, "image": True}
+    if not same_memory(shape, node.layout):
+        axes = (2, 0, 1) if node.layout == "NHWC" else (1, 0)
+        node = Node("permute", (node,), attrs={"axes": axes}, **marks)
+    return node if node.shape == shape else Node("reshape", (node,), shape=shape, **marks)
+
+
+def _remedy(node: Node) -> str:
+    if node.op == "feed" and len(node.shape) == 3:
+        return f'say bp.Input({node.shape}, layout="NCHW"), or "NHWC" where channels come last'
+    if node.op == "feed" and len(node.shape) == 2:
+        h, w = node.shape
+        return (
+            f'say bp.Input((1, {h}, {w}), layout="NCHW") for images of one channel, or '
+            f'bp.Input({node.shape}, layout="NLC") for sequences'
+        )
+    return (
+        'give images by bp.Input((channels, height, width), layout="NCHW"), or make some of flat '
+        'rows by bp.Reshape((channels, height, width), layout="NCHW")'
+    )
+
+
+def as_given(node: Node) -> Node:
+    """The node with rows in the user's order of axes."""
+    if not node.image:
+        return node
+    shape, layout = given_shape(node), node.layout
+    marks = {"layer": node.layer, "layout": layout, "image": False}
+    if layout == "NCHW":
+        return node
+    if not same_memory(node.shape, layout):
+        node = Node("permute", (node,), attrs={"axes": (1, 2, 0)}, **marks)
+    return node if node.shape == shape else Node("reshape", (node,), shape=shape, **marks)
+
+
+def over_channels(op: str, node: Node, layer: str) -> Node:
+    """An op along the last axis applied to the channels at each place of images."""
+    marks = {"layer": layer, "layout": node.layout}
+    last = Node("permute", (node,), attrs={"axes": (1, 2, 0)}, **marks)
+    return Node(
+        "permute", (Node(op, (last,), **marks),), attrs={"axes": (2, 0, 1)}, **marks, image=True
+    )
+
+
+def for_units(node: Node, layer: str, kind: str) -> Node:
+    """The node for a layer with units, which take the last axis: refused for images, of which
+    nobody means it."""
+    if not node.layout or (node.layout == "NLC" and not node.image):
+        return node
+    twin = "Conv1D" if node.layout in ("NCL", "NLC") else "Conv2D"
+    raise ValueError(
+        f"layer {layer!r}: {kind} takes flat rows, and layer {node.layer!r} gives rows "
+        f"{given_shape(node)} in layout {node.layout!r}: put bp.Flatten() or a global pooling "
+        f"between, or use bp.{twin}(units, 1) for units at every place"
+    )
+
+
+def alike(nodes: Sequence[Node]) -> list[Node]:
+    """Nodes that are to be combined, all as images where one of them is."""
+    if not any(node.image for node in nodes):
+        return list(nodes)
+    return [as_image(node, node.layer, "what is combined with an image") for node in nodes]

@@ -1,0 +1,72 @@
+"""Convolutions in plain loops of NumPy, and the uses of them that the suite checks."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+AXES = ("stride_h", "stride_w", "dilation_h", "dilation_w")
+PADS = ("pad_top", "pad_bottom", "pad_left", "pad_right")
+
+
+def conv(x, weight, bias=0.0, *, groups, **attrs):
+    """One sum per element of the kernel, over shifted and strided views of the padded image."""
+    sh, sw, dh, dw = (attrs[name] for name in AXES)
+    top, bottom, left, right = (attrs[name] for name in PADS)
+    outputs, own, kernel_h, kernel_w = weight.shape
+    x = np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])
+    height = (x.shape[2] - dh * (kernel_h - 1) - 1) // sh + 1
+    width = (x.shape[3] - dw * (kernel_w - 1) - 1) // sw + 1
+    y = np.zeros((len(x), outputs, height, width))
+    for group in range(groups):
+        images = x[:, group * own : (group + 1) * own]
+        rows = slice(group * outputs // groups, (group + 1) * outputs // groups)
+        for a, b in itertools.product(range(kernel_h), range(kernel_w)):
+            seen = images[:, :, a * dh :: sh, b * dw :: sw][:, :, :height, :width]
+            y[:, rows] += np.einsum("ncij,oc->noij", seen, weight[rows, :, a, b])
+    return y + np.reshape(bias, (-1, 1, 1))
+
+
+def attributes(stride=(1, 1), dilation=(1, 1), pad=(0, 0, 0, 0), groups=1):
+    """The op's attributes."""
+    names = (*AXES, *PADS)
+    return dict(zip(names, (*stride, *dilation, *pad), strict=True)) | {"groups": groups}
+
+
+def uses(image, outputs, kernel, rows=3, **how):
+    """With and without a bias."""
+    groups = how.get("groups", 1)
+    shapes = [(outputs, image[0] // groups, *kernel), (outputs,)]
+    for bias in (0, 1):
+        yield {
+            "inputs": [image],
+            "parameters": shapes[: 1 + bias],
+            "attrs": attributes(**how),
+            "rows": rows,
+        }
+
+
+CONVOLUTIONS = [
+    *uses((1, 3, 3), 1, (2, 2), rows=1),
+    *uses((1, 9, 28), 6, (5, 5), rows=2),
+    *uses((6, 12, 12), 16, (5, 5)),
+    *uses((3, 7, 9), 5, (3, 3), pad=(1, 1, 1, 1)),
+    *uses((2, 8, 11), 3, (3, 2), stride=(2, 3), pad=(0, 2, 1, 0)),
+    *uses((4, 10, 9), 7, (3, 3), dilation=(2, 3), pad=(2, 1, 0, 3)),
+    *uses((2, 9, 10), 4, (4, 3), stride=(3, 2), dilation=(2, 3), pad=(3, 3, 2, 4)),
+    *uses((6, 6, 5), 9, (3, 3), groups=3, pad=(1, 1, 1, 1)),
+    *uses((5, 8, 8), 5, (3, 3), groups=5, stride=(2, 2), pad=(1, 1, 1, 1)),
+    *uses((3, 5, 5), 6, (3, 3), groups=3),
+    *uses((40, 4, 4), 18, (1, 1)),
+    *uses((5, 4, 6), 4, (1, 1), stride=(2, 2)),
+    *uses((3, 4, 5), 11, (4, 5)),
+    *uses((1, 1, 30), 2, (1, 7), stride=(1, 4), pad=(0, 0, 3, 3)),
+    *uses((300, 3, 3), 5, (3, 3), rows=2, pad=(1, 1, 1, 1)),  # longer sums than go together
+    *uses((2, 5, 5), 200, (2, 2), rows=2),
+    *uses((1, 40, 300), 1, (3, 30), rows=1, pad=(40, 0, 0, 200)),  # wider than a tile
+    *uses((2, 6, 6), 2, (2, 2), rows=130, stride=(5, 1)),
+]
+
+REFERENCE = {"conv": conv}
+CASES = {"conv": CONVOLUTIONS}

@@ -1,0 +1,291 @@
+"""Convolution layers: the worked example of a 3 x 3 image, NumPy, differences, files, errors."""
+
+import numpy as np
+import pytest
+from conv_reference import attributes, conv
+from layer_run import run
+
+import pybp as bp
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_toy_example_is_exact(dtype):
+    """X = 1..9, K = [[1, 2], [3, 4]]: Y, and with an upstream gradient of ones dK and dX."""
+    x = np.arange(1, 10, dtype=dtype).reshape(1, 1, 3, 3)
+    kernel = np.array([[1, 2], [3, 4]], dtype)
+    y, dx, (dk,) = run(
+        bp.Conv2D(1, 2, use_bias=False),
+        x,
+        "NCHW",
+        [kernel],
+        np.array([[37, 47], [67, 77]], dtype).reshape(1, 1, 2, 2),
+        np.ones((1, 1, 2, 2), dtype),
+    )
+    assert y[0, 0].tolist() == [[37, 47], [67, 77]]
+    assert dk[0, 0].tolist() == [[12, 16], [24, 28]]
+    assert dx[0, 0].tolist() == [[1, 3, 2], [4, 10, 6], [3, 7, 4]]
+
+
+# layer, shape of a row, stride, dilation, padding (top, bottom, left, right), groups
+LAYERS = [
+    (bp.Conv2D(3, 2), (2, 5, 6), (1, 1), (1, 1), (0, 0, 0, 0), 1),
+    (bp.Conv2D(3, 3, padding="same"), (2, 5, 6), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (bp.Conv2D(3, 2, padding="same"), (2, 5, 6), (1, 1), (1, 1), (0, 1, 0, 1), 1),
+    (bp.Conv2D(3, 3, 2, padding="same"), (2, 5, 6), (2, 2), (1, 1), (1, 1, 0, 1), 1),
+    (bp.Conv2D(3, 4, 3, padding="same"), (2, 7, 9), (3, 3), (1, 1), (1, 2, 0, 1), 1),
+    (bp.Conv2D(3, 2, 3, padding="same"), (2, 6, 6), (3, 3), (1, 1), (0, 0, 0, 0), 1),
+    (bp.Conv2D(2, (3, 2), dilation=(1, 2), padding="same"), (1, 6, 6), (1, 1), (1, 2),
+     (1, 1, 1, 1), 1),
+    (bp.Conv2D(4, 3, padding=(2, 0)), (2, 5, 6), (1, 1), (1, 1), (2, 2, 0, 0), 1),
+    (bp.Conv2D(4, 3, padding=((2, 1), (0, 3))), (2, 5, 6), (1, 1), (1, 1), (2, 1, 0, 3), 1),
+    (bp.Conv2D(6, 3, (2, 1), groups=2), (4, 7, 6), (2, 1), (1, 1), (0, 0, 0, 0), 2),
+    (bp.DepthwiseConv2D(3, 2, 1, depth_multiplier=2), (3, 7, 6), (2, 2), (1, 1), (1, 1, 1, 1), 3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(("layer", "shape", "stride", "dilation", "pad", "groups"), LAYERS)
+def test_layers_are_numpys(layer, shape, stride, dilation, pad, groups, layout):
+    turned = shape if layout == "NCHW" else (*shape[1:], shape[0])
+    model = bp.Sequential([bp.Input(turned, layout=layout), layer])
+    model.compile(dtype="float64", seed=3)
+    weight, bias = model.parameters.values()
+    bias[...] = RNG.normal(size=bias.shape)
+    x = RNG.normal(size=(5, *shape))
+    how = attributes(stride, dilation, pad, groups)
+    wanted = conv(x, weight, bias, **how)
+    given = x if layout == "NCHW" else x.transpose(0, 2, 3, 1)
+    found = model.predict(given)
+    found = found if layout == "NCHW" else found.transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-13)
+
+
+def test_a_separable_convolution_is_two():
+    model = bp.Sequential(
+        [bp.Input((3, 7, 6), layout="NCHW"), bp.SeparableConv2D(5, 3, 2, 1, depth_multiplier=2)]
+    )
+    model.compile(dtype="float64", seed=3)
+    depthwise, weight, bias = model.parameters.values()
+    x = RNG.normal(size=(5, 3, 7, 6))
+    deep = conv(x, depthwise, 0.0, **attributes((2, 2), (1, 1), (1, 1, 1, 1), 3))
+    np.testing.assert_allclose(
+        model.predict(x), conv(deep, weight, bias, **attributes()), rtol=1e-12, atol=1e-13
+    )
+
+
+def transposed(x, weight, stride, cut):
+    """Every value adds the kernel times itself; then the frame is cut off."""
+    n, _, h, w = x.shape
+    _, outs, kh, kw = weight.shape
+    y = np.zeros((n, outs, (h - 1) * stride + kh, (w - 1) * stride + kw))
+    for i in range(h):
+        for j in range(w):
+            patch = np.einsum("nc,couv->nouv", x[:, :, i, j], weight)
+            y[:, :, i * stride : i * stride + kh, j * stride : j * stride + kw] += patch
+    return y[:, :, cut : y.shape[2] - cut, cut : y.shape[3] - cut]
+
+
+@pytest.mark.parametrize(
+    ("layer", "stride", "cut"),
+    [
+        (bp.ConvTranspose2D(3, 2), 1, 0),
+        (bp.ConvTranspose2D(3, 3, 2), 2, 0),
+        (bp.ConvTranspose2D(3, 3, 2, 1), 2, 1),
+        (bp.ConvTranspose2D(3, 4, 2, "same"), 2, 1),
+    ],
+)
+def test_transposed_convolutions_are_numpys(layer, stride, cut):
+    x = RNG.normal(size=(5, 2, 4, 5))
+    model = bp.Sequential([bp.Input((2, 4, 5), layout="NCHW"), layer])
+    model.compile(dtype="float64", seed=3)
+    wanted = transposed(x, model.parameters["convtranspose2d0.weight"], stride, cut)
+    np.testing.assert_allclose(model.predict(x), wanted, rtol=1e-12, atol=1e-13)
+    if layer.padding == "same":
+        assert wanted.shape[2:] == (8, 10)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (bp.ConvTranspose2D(2, 2, 3, "same"), (2, 4, 5)),
+        (bp.ConvTranspose2D(2, 3, 2, 1, 1, groups=2, activation="tanh"), (2, 4, 5)),
+        (bp.ConvTranspose1D(2, 3, 2, (0, 1)), (2, 9)),
+        (bp.Conv1D(4, 3, 2, "same", activation="sigmoid"), (2, 9)),
+        (bp.Conv1D(4, 3, padding=(2, 0), dilation=2), (2, 9)),
+        (bp.Conv2D(3, 3, activation=bp.Activation("elu", alpha=0.5)), (2, 6, 5)),
+        (bp.Conv2D(4, (2, 3), (2, 1), 1, (2, 1), 2, activation="gelu"), (2, 6, 5)),
+        (bp.Conv2D(3, 3, padding="same", activation="prelu"), (2, 6, 5)),
+        (bp.DepthwiseConv2D(3, padding="same", depth_multiplier=3), (2, 6, 5)),
+        (bp.SeparableConv2D(3, 3, activation="tanh"), (2, 6, 5)),
+        (bp.Conv2D(3, 3, activation="softmax"), (2, 6, 5)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, bp.Layer) else "",
+)
+def test_gradients_by_differences(layer, shape):
+    layout = "NCHW" if len(shape) == 3 else "NCL"
+    model = bp.Sequential([bp.Input(shape, layout=layout), layer, bp.Flatten(), bp.Dense(2)])
+    model.compile(loss="mse", dtype="float64", seed=1)
+    rng = np.random.default_rng(8)
+    bp.testing.gradcheck(model, rng.normal(size=(9, *shape)), rng.normal(size=(9, 2)))
+
+
+def test_initialisers_count_the_kernels_places():
+    model = bp.Sequential(
+        [bp.Input((16, 9, 9), layout="NCHW"), bp.Conv2D(64, 5, activation="relu")]
+    )
+    model.compile(dtype="float64", seed=0)
+    weight = model.parameters["conv2d0.weight"]
+    assert weight.shape == (64, 16, 5, 5)
+    assert weight.var() == pytest.approx(2 / (16 * 25), rel=0.05)  # He
+    glorot = bp.init.Glorot("normal")(np.random.default_rng(0), (64, 16, 5, 5))
+    assert glorot.var() == pytest.approx(2 / ((16 + 64) * 25), rel=0.05)
+
+
+def lenet(layout="NCHW", seed=1, **how):
+    """LeNet-5 with rectifiers."""
+    shape = (1, 28, 28) if layout == "NCHW" else (28, 28, 1)
+    model = bp.Sequential(
+        [
+            bp.Input(shape, layout=layout, scale=1 / 255),
+            bp.Conv2D(6, 5, padding="same", activation="relu"),
+            bp.MaxPool2D(2),
+            bp.Conv2D(16, 5, activation="relu"),
+            bp.MaxPool2D(2),
+            bp.Flatten(),
+            bp.Dense(120, activation="relu"),
+            bp.Dense(84, activation="relu"),
+            bp.Dense(10, activation="softmax"),
+        ]
+    )
+    given = {"loss": "cross_entropy", "metrics": ["accuracy"], "seed": seed}
+    model.compile(bp.optim.SGD(0.05, momentum=0.9), **(given | how))
+    return model
+
+
+def test_lenets_summary_counts_its_parameters_and_operations(capsys):
+    text = lenet().summary()
+    assert "61,706" in text
+    multiplications = 28 * 28 * 6 * 25 + 100 * 16 * 6 * 25
+    assert f"{2 * 28 * 28 * 6 * 25 + 28 * 28 * 6:,}" in text
+    assert f"{2 * 100 * 16 * 150 + 1600:,}" in text
+    assert multiplications == 357600
+
+
+def test_lenet_learns_mnist(mnist_train, mnist_test):
+    x, y = mnist_train
+    model = lenet()
+    model.learning_rate = 0.02
+    model.fit(x[:6000], y[:6000], epochs=3, batch_size=32, verbose=0)
+    found = model.evaluate(mnist_test[0][:2000], mnist_test[1][:2000])
+    assert found["accuracy"] > 0.95
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_files_and_resumed_training_have_the_same_bits(tmp_path, layout):
+    x = RNG.integers(0, 256, (70, 28, 28), dtype=np.uint8)
+    y = RNG.integers(0, 10, 70)
+    whole, half = lenet(layout), lenet(layout)
+    whole.fit(x, y, epochs=4, batch_size=32, verbose=0)
+    half.fit(x, y, epochs=2, batch_size=32, verbose=0)
+    half.save(tmp_path / "lenet.pybp")
+    again = bp.load(tmp_path / "lenet.pybp")
+    assert repr(again) == repr(half)
+    again.fit(x, y, epochs=2, batch_size=32, verbose=0)
+    for name, view in whole.parameters.items():
+        assert np.array_equal(view, again.parameters[name]), name
+    np.testing.assert_array_equal(whole.predict(x), again.predict(x))
+
+
+EVERY = [
+    bp.Conv2D(4, 3, (2, 1), ((1, 0), (2, 1)), activation="relu"),
+    bp.DepthwiseConv2D((3, 2), padding="same"),
+    bp.SeparableConv2D(4, 3),
+    bp.ConvTranspose2D(4, 2, 2, output_padding=(1, 0)),
+    bp.MaxPool2D((2, 3), 1, "same"),
+    bp.AveragePool2D(2, count_padding=True, padding=((0, 1), (1, 0))),
+    bp.BatchNorm(),
+    bp.GroupNorm(2),
+    bp.InstanceNorm(),
+    bp.PReLU(),
+    bp.SpatialDropout2D(0.5),
+    bp.Upsample2D((2, 1), "bilinear"),
+    bp.ZeroPad2D((1, 2)),
+    bp.Crop2D(((1, 0), (0, 1))),
+    bp.Permute((2, 0, 1), layout="NCHW"),
+    bp.Reshape((4, 12, -1), layout="NCHW"),
+]
+
+
+@pytest.mark.parametrize("layer", EVERY, ids=lambda layer: type(layer).__name__)
+def test_every_layer_goes_into_a_file_and_back(layer, tmp_path):
+    model = bp.Sequential([bp.Input((6, 8, 4), layout="NHWC"), layer, bp.Flatten(), bp.Dense(2)])
+    model.compile(loss="mse", seed=2)
+    x = RNG.normal(size=(5, 6, 8, 4))
+    model.fit(x, np.zeros((5, 2)), epochs=1, batch_size=5, verbose=0)
+    model.save(tmp_path / "model.pybp")
+    again = bp.load(tmp_path / "model.pybp")
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_lenet_has_the_same_bits_for_any_number_of_threads(threads):
+    x, y = RNG.integers(0, 256, (40, 28, 28), dtype=np.uint8), RNG.integers(0, 10, 40)
+    found = []
+    for number in (1, threads):
+        bp.set_num_threads(number)
+        model = lenet()
+        model.fit(x, y, epochs=2, batch_size=16, verbose=0)
+        found.append(model.predict(x))
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_kernel_larger_than_its_input_is_refused():
+    with pytest.raises(
+        ValueError,
+        match=r"'conv2d1': a kernel of 5 x 5 is larger than the 4 x 3 of "
+        r"layer 'conv2d0' \(rows \(2, 4, 3\), NCHW\).*padding=.same.",
+    ):
+        bp.Sequential([bp.Input((1, 6, 5), layout="NCHW"), bp.Conv2D(2, 3), bp.Conv2D(2, 5)])
+    with pytest.raises(ValueError, match=r"kernel of 5 x 5.*6 x 4 of layer 'input0' with its pad"):
+        bp.Sequential([bp.Input((4, 2, 1), layout="NHWC"), bp.Conv2D(2, 3, dilation=2, padding=1)])
+    with pytest.raises(ValueError, match="kernel of 9 is larger than the 8 of layer 'input0'"):
+        bp.Sequential([bp.Input((1, 8), layout="NCL"), bp.Conv1D(2, 9)])
+
+
+def test_a_transposed_convolution_must_leave_something():
+    with pytest.raises(ValueError, match="padding cuts off all of the 2 x 2 that layer 'input0'"):
+        bp.Sequential([bp.Input((1, 1, 1), layout="NCHW"), bp.ConvTranspose2D(1, 2, padding=1)])
+    with pytest.raises(ValueError, match="output_padding 2 must be smaller than the stride"):
+        bp.Sequential(
+            [bp.Input((1, 3, 3), layout="NCHW"), bp.ConvTranspose2D(1, 2, 2, output_padding=2)]
+        )
+
+
+def test_channels_must_divide_into_groups():
+    with pytest.raises(ValueError, match=r"the 3 channels of layer 'input0' .*groups=2"):
+        bp.Sequential([bp.Input((3, 6, 5), layout="NCHW"), bp.Conv2D(4, 3, groups=2)])
+    with pytest.raises(ValueError, match=r"its 5 filters.*groups=2"):
+        bp.Sequential([bp.Input((4, 6, 5), layout="NCHW"), bp.Conv2D(5, 3, groups=2)])
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="did you mean 'same'"):
+        bp.Conv2D(2, 3, padding="samme")
+    with pytest.raises(ValueError, match=r"padding must be a number, \(height, width\)"):
+        bp.Conv2D(2, 3, padding=(1, 2, 3))
+    with pytest.raises(ValueError, match=r"padding must be a number, \(left, right\)"):
+        bp.Conv1D(2, 3, padding=(1, 2, 3))
+    with pytest.raises(ValueError, match="kernel_size must be a number or a pair"):
+        bp.Conv2D(2, (3, 3, 3))
+    with pytest.raises(ValueError, match="kernel_size must be one number"):
+        bp.Conv1D(2, (3, 3))
+    with pytest.raises(ValueError, match="stride must be at least 1"):
+        bp.Conv2D(2, 3, 0)
+    with pytest.raises(TypeError, match="kernel_size must be a whole number"):
+        bp.Conv2D(2, 2.5)
+    with pytest.raises(ValueError, match="padding must be at least 0"):
+        bp.Conv2D(2, 3, padding=-1)
+    with pytest.raises(ValueError, match=r"gives sequences.*use bp\.Conv1D instead of bp\.Conv2D"):
+        bp.Sequential([bp.Input((8, 2), layout="NLC"), bp.Conv2D(2, 3)])

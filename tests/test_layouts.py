@@ -1,0 +1,203 @@
+"""Layouts: who says "NHWC" gets it everywhere, and the numbers are those of "NCHW"."""
+
+import numpy as np
+import pytest
+
+import pybp as bp
+
+RNG = np.random.default_rng(0)
+
+
+def nets(dtype="float64", **how):
+    """The same network for images of both layouts, with equal parameters."""
+    found = {}
+    for layout, shape in [("NCHW", (3, 9, 8)), ("NHWC", (9, 8, 3))]:
+        model = bp.Sequential(
+            [
+                bp.Input(shape, layout=layout, **how),
+                bp.Conv2D(4, 3, activation="relu"),
+                bp.BatchNorm(),
+                bp.MaxPool2D(2),
+                bp.PReLU(),
+                bp.GroupNorm(2),
+                bp.Flatten(),
+                bp.Dense(2),
+            ]
+        )
+        model.compile(bp.optim.SGD(0.05, momentum=0.9), loss="mse", dtype=dtype, seed=1)
+        found[layout] = model
+    first, last = found["NCHW"], found["NHWC"]
+    for name, view in last.parameters.items():
+        if name != "dense0.weight":
+            view[...] = first.parameters[name]
+    last.parameters["dense0.weight"][...] = reordered(first.parameters["dense0.weight"])
+    return first, last
+
+
+def reordered(weight):
+    """The weights behind a Flatten of (4, 3, 3), for one of (3, 3, 4)."""
+    return weight.reshape(2, 4, 3, 3).transpose(0, 2, 3, 1).reshape(2, -1)
+
+
+def test_both_layouts_train_alike():
+    x, y = RNG.normal(size=(50, 3, 9, 8)), RNG.normal(size=(50, 2))
+    first, last = nets()
+    at_last = x.transpose(0, 2, 3, 1)
+    for model, rows in ((first, x), (last, at_last)):
+        model.fit(rows, y, epochs=3, batch_size=16, verbose=0)
+    np.testing.assert_allclose(first.predict(x), last.predict(at_last), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        reordered(first.parameters["dense0.weight"]), last.parameters["dense0.weight"], rtol=1e-9
+    )
+    np.testing.assert_array_equal(
+        first.parameters["conv2d0.weight"].shape, last.parameters["conv2d0.weight"].shape
+    )
+
+
+def test_activations_and_summary_speak_the_users_layout(capsys):
+    x = RNG.normal(size=(5, 3, 9, 8))
+    first, last = nets()
+    a, b = first.activations(x), last.activations(x.transpose(0, 2, 3, 1))
+    for name, value in a.items():
+        wanted = value.transpose(0, 2, 3, 1) if value.ndim == 4 else value
+        if name not in ("flatten0", "dense0"):
+            np.testing.assert_allclose(b[name].reshape(wanted.shape), wanted, atol=1e-12)
+    assert b["maxpool2d0"].shape == (5, 3, 3, 4)
+    np.testing.assert_array_equal(b["flatten0"], b["groupnorm0"].reshape(5, -1))
+    assert "(N, 7, 6, 4)" in last.summary()
+    assert "(N, 4, 7, 6)" in first.summary()
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_spatial_outputs_and_targets_have_the_users_layout(layout):
+    """A net that must learn to shift channels: predictions compare with targets as given."""
+    axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+    x = RNG.normal(size=(64, 2, 4, 5))
+    y = x[:, ::-1]
+    x, y = x.transpose(axes), y.transpose(axes)
+    model = bp.Sequential([bp.Input(x.shape[1:], layout=layout), bp.Conv2D(2, 1)])
+    model.compile(bp.optim.Adam(0.1), loss="mse", seed=0)
+    model.fit(x, y, epochs=60, batch_size=16, verbose=0)
+    assert model.predict(x).shape == y.shape
+    np.testing.assert_allclose(model.predict(x), y, atol=0.05)
+    # mse is the mean over all values of an image
+    error = np.mean((model.predict(x) - y) ** 2)
+    assert model.evaluate(x, y)["loss"] == pytest.approx(error, rel=1e-4)
+
+
+def test_sequences_of_both_layouts():
+    x = RNG.normal(size=(20, 3, 11))
+    found = []
+    for layout, rows in [("NCL", x), ("NLC", x.transpose(0, 2, 1))]:
+        model = bp.Sequential(
+            [
+                bp.Input(rows.shape[1:], layout=layout),
+                bp.Conv1D(4, 3, padding="same"),
+                bp.MaxPool1D(2),
+                bp.Conv1D(2, 2),
+            ]
+        )
+        model.compile(dtype="float64", seed=5)
+        found.append(model.predict(rows))
+    np.testing.assert_allclose(found[0].transpose(0, 2, 1), found[1], atol=1e-12)
+    assert found[1].shape == (20, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"), [((1, 28, 28), "NCHW"), ((28, 28, 1), "NHWC"), ((1, 28, 28), "nchw")]
+)
+def test_images_without_their_one_channel_fit(shape, layout):
+    images = RNG.integers(0, 256, (10, 28, 28), dtype=np.uint8)
+    model = bp.Sequential(
+        [bp.Input(shape, layout=layout, scale=1 / 255), bp.Conv2D(2, 5), bp.Flatten(), bp.Dense(3)]
+    )
+    model.compile(seed=0)
+    expected = model.predict(images.reshape(10, *shape))
+    np.testing.assert_array_equal(model.predict(images), expected)
+    np.testing.assert_array_equal(model.predict(images.reshape(10, -1)), expected)
+    np.testing.assert_array_equal(model.predict(images[::2]), expected[::2])
+
+
+def test_images_in_another_layout_are_refused():
+    model = bp.Sequential([bp.Input((3, 8, 8), layout="NCHW"), bp.Flatten(), bp.Dense(1)])
+    model.compile()
+    with pytest.raises(ValueError, match=r"'input0'.*\(N, 3, 8, 8\), layout NCHW, got"):
+        model.predict(np.zeros((5, 8, 8, 3)))
+    with pytest.raises(ValueError, match=r"\(N, 3, 8, 8\), layout NCHW, got \(5, 8, 8, 1\)"):
+        model.predict(np.zeros((5, 8, 8, 1)))
+
+
+def test_bad_layouts_are_refused():
+    with pytest.raises(ValueError, match="did you mean 'NHWC'"):
+        bp.Input((28, 28, 1), layout="NHVC")
+    with pytest.raises(ValueError, match=r"names the axes \(C, H, W\).*\(28, 28\) has 2.*for inst"):
+        bp.Input((28, 28), layout="NCHW")
+    with pytest.raises(ValueError, match=r"Input\(\(1, 28, 28\), layout=.NCHW.\)"):
+        bp.Sequential([bp.Input((28, 28)), bp.Conv2D(4, 3)])
+    with pytest.raises(ValueError, match=r"say bp\.Input\(\(3, 28, 28\), layout=.NCHW.\)"):
+        bp.Sequential([bp.Input((3, 28, 28)), bp.Conv2D(4, 3)])
+    with pytest.raises(ValueError, match=r"'conv2d0'.*'dense0'.*bp\.Reshape"):
+        bp.Sequential([bp.Input(16), bp.Dense(16), bp.Conv2D(4, 3)])
+
+
+def test_units_behind_images_are_refused():
+    for layer in (bp.Dense(3), bp.Maxout(3)):
+        with pytest.raises(ValueError, match=r"'input0' gives rows \(1, 8, 8\).*bp\.Flatten\(\)"):
+            bp.Sequential([bp.Input((1, 8, 8), layout="NCHW"), layer])
+
+
+def test_reshape_makes_images_and_flat_rows():
+    x = RNG.normal(size=(7, 24))
+    model = bp.Sequential(
+        [
+            bp.Input(24),
+            bp.Reshape((2, -1, 4), layout="NCHW"),
+            bp.ZeroPad2D(((1, 0), (0, 2))),
+            bp.Crop2D(((1, 0), (0, 2))),
+            bp.Permute((1, 2, 0), layout="NHWC"),
+            bp.Upsample2D((1, 2)),
+            bp.Reshape(-1),
+            bp.Dense(1),
+        ]
+    )
+    model.compile(dtype="float64")
+    found = model.activations(x)
+    images = x.reshape(7, 2, 3, 4)
+    np.testing.assert_array_equal(found["crop2d0"], images)
+    np.testing.assert_array_equal(found["permute0"], images.transpose(0, 2, 3, 1))
+    doubled = images.transpose(0, 2, 3, 1).repeat(2, axis=2)
+    np.testing.assert_array_equal(found["upsample2d0"], doubled)
+    np.testing.assert_array_equal(found["reshape1"], doubled.reshape(7, -1))
+
+
+def test_bad_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"24 values of a row \(24,\) of layer 'input0'.*\(5, 5\)"):
+        bp.Sequential([bp.Input(24), bp.Reshape((5, 5))])
+    with pytest.raises(ValueError, match="one may be -1"):
+        bp.Reshape((-1, -1))
+    with pytest.raises(ValueError, match="each of 0, 1"):
+        bp.Permute((0, 2))
+    with pytest.raises(ValueError, match=r"axes \(1, 0\) do not fit rows \(24,\)"):
+        bp.Sequential([bp.Input(24), bp.Permute((1, 0))])
+    with pytest.raises(ValueError, match="leaves nothing of the 4 x 4 of layer 'input0'"):
+        bp.Sequential([bp.Input((1, 4, 4), layout="NCHW"), bp.Crop2D(2)])
+    with pytest.raises(ValueError, match="did you mean 'bilinear'"):
+        bp.Upsample2D(2, "bilinar")
+
+
+def test_a_scaler_stands_before_images():
+    """Its statistics are those of the user's columns."""
+    x = RNG.normal(5.0, 3.0, size=(40, 4, 4, 2))
+    model = bp.Sequential(
+        [
+            bp.Input((4, 4, 2), layout="NHWC"),
+            bp.StandardScaler(),
+            bp.Conv2D(2, 2),
+            bp.Flatten(),
+            bp.Dense(1),
+        ]
+    )
+    model.compile(dtype="float64")
+    model.adapt(x)
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    np.testing.assert_allclose(model.activations(x)["standardscaler0"], scaled, atol=1e-9)
