@@ -66,6 +66,10 @@ CONVOLUTIONS = [
     *uses((2, 5, 5), 200, (2, 2), rows=2),
     *uses((1, 40, 300), 1, (3, 30), rows=1, pad=(40, 0, 0, 200)),  # wider than a tile
     *uses((2, 6, 6), 2, (2, 2), rows=130, stride=(5, 1)),
+    *uses((16, 6, 8), 17, (3, 3), rows=5, pad=(1, 1, 1, 1)),  # in blocks by Winograd
+    *uses((19, 5, 3), 18, (3, 3), rows=9, pad=(0, 1, 2, 0)),
+    *uses((7, 3, 5), 9, (1, 1), rows=5),  # in blocks as a product
+    *uses((3, 7, 6), 6, (5, 3), rows=5, groups=3, dilation=(1, 2), pad=(2, 2, 2, 1)),
 ]
 
 REFERENCE = {"conv": conv}

@@ -11,7 +11,7 @@
  * many groups as channels this is the depthwise convolution. With dz = dy f'(z), which PB_DELTA has put
  * in dy's place, dx is the sweep turned round and dweight a sum of products: see conv.h.
  */
-#include "ops/conv.h"
+#include "ops/conv_blocked.h"
 
 enum { X, WEIGHT, BIAS };
 enum {
@@ -55,6 +55,18 @@ static bool geometry_of(const pb_attr *attr, const pb_shape *x, const pb_shape *
                  attr[PAD_RIGHT].i, &g->x);
 }
 
+/* Scratch for whatever is computed, in either layout. */
+static int64_t scratch_of(const conv_geometry *g) {
+  const conv_way *way = conv_way_for(g);
+  int64_t most = conv_dots_scratch(g);
+  for (int turned = 0; turned < 2; turned++) {
+    int64_t general = conv_sweep_scratch(g, turned), own = way ? way->sweep_scratch(g, turned) : 0;
+    most = general > most ? general : most;
+    most = own > most ? own : most;
+  }
+  return most;
+}
+
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   const pb_shape *x = &in[X], *w = &in[WEIGHT];
   conv_geometry g;
@@ -65,9 +77,7 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   r->out.dim[0] = g.outputs, r->out.dim[1] = g.y.out, r->out.dim[2] = g.x.out;
   int64_t size = pb_shape_size(&r->out);
   if (size < 0) return false;
-  int64_t forward = conv_sweep_scratch(&g, false), back = conv_sweep_scratch(&g, true);
-  int64_t dots = conv_dots_scratch(&g), sweeps = forward > back ? forward : back;
-  r->scratch = sweeps > dots ? sweeps : dots;
+  r->scratch = scratch_of(&g);
   r->flops = 2 * size * w->dim[1] * w->dim[2] * w->dim[3];
   return true;
 }
@@ -83,6 +93,11 @@ static bool blocked(const pb_instr *k, const pb_lane *lane) {
   return lane->plan->tensor[k->in[X]].shape.blocked;
 }
 
+static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
+  const conv_way *way = job->blocked ? conv_way_for(&job->g) : NULL;
+  (way ? way->sweep : conv_sweep)(job, lane);
+}
+
 static void forward(const pb_instr *k, const pb_lane *lane) {
   conv_sweep_job job = {.g = geometry(k, lane),
                         .blocked = blocked(k, lane),
@@ -92,7 +107,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
                         .out = lane->ptr[k->out],
                         .activation = k->activation,
                         .activation_attr = k->activation_attr};
-  conv_sweep(&job, lane);
+  sweep(&job, lane);
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
@@ -103,7 +118,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
                         .in = lane->ptr[k->dout],
                         .weight = lane->ptr[k->in[WEIGHT]],
                         .out = lane->ptr[k->din[X]]};
-  conv_sweep(&job, lane);
+  sweep(&job, lane);
 }
 
 static void backward_param(const pb_instr *k, const pb_lane *lane) {
@@ -115,8 +130,9 @@ static void backward_param(const pb_instr *k, const pb_lane *lane) {
 }
 
 PB_OP(conv) = {.name = "conv",
-               .attrs = "stride_h:int stride_w:int dilation_h:int dilation_w:int pad_top:int "
-                        "pad_bottom:int pad_left:int pad_right:int groups:int",
+               .attrs =
+                   "stride_h:int stride_w:int dilation_h:int dilation_w:int pad_top:int "
+                   "pad_bottom:int pad_left:int pad_right:int groups:int",
                .min_in = 2,
                .max_in = 3,
                .params = 2,

@@ -6,7 +6,7 @@
  * Every element is a vector of partial sums, one per lane, that is folded at the end. A panel of
  * them lives in scratch while all images go by; tiles of them are in registers over a band of rows.
  */
-#include "ops/conv.h"
+#include "ops/conv_blocked.h"
 #include "ops/gradient.h"
 
 enum {
@@ -55,7 +55,8 @@ PB_INLINE void dots(int m, int v, int64_t rows, int64_t units, signal d, const r
     for (int j = 0; j < v; j++) vec_store(sums + (i * ld + j) * LANES, sum[i * v + j]);
 }
 
-#define DOTS(M, V) dots(M, V, rows, units, e, x->base, x_row, x->unit, at + j, at_sums + j * LANES, ld)
+#define DOTS(M, V) \
+  dots(M, V, rows, units, e, x->base, x_row, x->unit, at + j, at_sums + j * LANES, ld)
 /* The same for `outputs` outputs and `taps` taps. */
 static void all_dots(int64_t outputs, int64_t taps, int64_t rows, int64_t units, signal d,
                      const conv_tile *x, int64_t x_row, const int64_t *at, real *sums, int64_t ld) {
@@ -124,8 +125,8 @@ static int64_t signal_size(const conv_geometry *g, int64_t rows) {
 /* Rows of positions whose x, and whose dy for a few outputs, stay in the nearest caches. */
 static int64_t band_rows(const conv_geometry *g, int64_t cell) {
   int64_t rows = g->y.out, channels = panel_channels(g);
-  while (rows > 1 && (copy_size(g, channels, rows, cell) > CONV_TILE ||
-                      signal_size(g, rows) > CONV_TILE))
+  while (rows > 1 &&
+         (copy_size(g, channels, rows, cell) > CONV_TILE || signal_size(g, rows) > CONV_TILE))
     rows = (rows + 1) / 2;
   return rows;
 }
@@ -133,13 +134,15 @@ static int64_t band_rows(const conv_geometry *g, int64_t cell) {
 static int64_t whole_lines(int64_t n) { return (n + 15) / 16 * 16; }
 
 int64_t conv_dots_scratch(const conv_geometry *g) {
+  const conv_way *way = conv_way_for(g);
   int64_t channels = panel_channels(g), outputs = panel_outputs(g);
   int64_t terms = channels * g->y.kernel * g->x.kernel;
   int64_t lists = whole_lines(terms) * (int64_t)(sizeof(int64_t) / sizeof(real));
   int64_t sums = whole_lines(outputs * terms + LANES) * (LANES + 1);
-  int64_t copy = most(CONV_TILE, most(copy_size(g, channels, 1, 1),
-                                      copy_size(g, channels, 1, LANES)));
-  return lists + sums + whole_lines(copy) + most(CONV_TILE, signal_size(g, 1)) + LANES;
+  int64_t copy =
+      most(CONV_TILE, most(copy_size(g, channels, 1, 1), copy_size(g, channels, 1, LANES)));
+  return most(way ? way->dots_scratch(g) : 0,
+              lists + sums + whole_lines(copy) + most(CONV_TILE, signal_size(g, 1)) + LANES);
 }
 
 /* dy of the panel's outputs in rows [j, j_end) of an image, where the last vector of a row is whole. */
@@ -234,6 +237,18 @@ static void weights(const work *w, const pb_instr *k, const pb_lane *lane, int64
   }
 }
 
+/* Likewise where there is a faster way. */
+static void fast_weights(const conv_way *way, const work *w, const pb_instr *k, const pb_lane *lane,
+                         int64_t begin, int64_t end) {
+  const conv_geometry *g = &w->job->g;
+  int64_t step = way->dots_outputs(g), row = w->channels * w->taps;
+  for (int64_t o = begin; o < end; o += step) {
+    int64_t last = min_i(end, o + step);
+    hand_over(k, lane, WEIGHT, o * row, (last - o) * row,
+              way->dots(g, w->job->x, w->job->dy, w->images, o, last, lane->scratch));
+  }
+}
+
 static void biases(const work *w, const pb_instr *k, const pb_lane *lane, int64_t begin,
                    int64_t end) {
   const conv_geometry *g = &w->job->g;
@@ -272,6 +287,10 @@ void conv_dots(const conv_dots_job *job, const pb_instr *k, const pb_lane *lane)
   int64_t begin, end;
   share(lane, g->outputs, 1, &begin, &end);
   if (begin >= end) return;
-  if (k->fused_update || k->din[WEIGHT] >= 0) weights(&w, k, lane, begin, end);
+  const conv_way *way = job->blocked ? conv_way_for(g) : NULL;
+  if (k->fused_update || k->din[WEIGHT] >= 0) {
+    if (way) fast_weights(way, &w, k, lane, begin, end);
+    else weights(&w, k, lane, begin, end);
+  }
   if (k->nin > BIAS && (k->fused_update || k->din[BIAS] >= 0)) biases(&w, k, lane, begin, end);
 }

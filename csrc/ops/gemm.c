@@ -5,7 +5,7 @@
 /* --- C = A B': dot products ------------------------------------------------------------------- */
 
 /* Tiles of DM x DN dot products; each keeps LANES partial sums, folded together at the end. */
-enum { DM = 4, DN = VEC_REGISTERS == 32 ? 4 : 2 };
+enum { DM = 4, DN = VEC_REGISTERS == 32 ? 4 : 3 };
 
 PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, const real *b,
                         int64_t ldb, real *c, int64_t ldc) {

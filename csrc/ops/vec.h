@@ -134,36 +134,72 @@ PB_INLINE vec vec_root(vec a) {
 PB_INLINE vec vec_quotient(vec a, vec b) { return a / b; }
 #endif
 
-/* Sums of LANES vectors at once: lane i of the answer is the sum over the lanes of v[i]. Pairs of
-   vectors are folded by adding their even lanes to their odd ones, log2(LANES) times. */
+/* Sums of LANES vectors at once: lane i of the answer is the sum over the lanes of v[i]. Two vectors are
+   folded into one by adding parts of both, LOW, to the others, HIGH: at first neighbours within 128
+   bits, so that a part is one instruction on x86, and at last halves. */
 #ifndef VEC_EXTENSIONS
 PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #else
-#if VEC_BYTES == 64 && PB_REAL_BITS == 32
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#elif VEC_BYTES * 8 == 8 * PB_REAL_BITS
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
-#elif VEC_BYTES * 8 == 4 * PB_REAL_BITS
-#define EVEN 0, 2, 4, 6
-#define ODD 1, 3, 5, 7
+#define VEC_LANES (VEC_BYTES * 8 / PB_REAL_BITS)
+#if VEC_LANES == 16
+#define LOW1 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define HIGH1 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define LOW2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH2 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW3 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define HIGH3 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define LOW4 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGH4 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#elif VEC_LANES == 8 && PB_REAL_BITS == 32
+#define LOW1 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH1 2, 10, 3, 11, 6, 14, 7, 15
+#define LOW2 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH2 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW3 0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH3 4, 5, 6, 7, 12, 13, 14, 15
+#elif VEC_LANES == 8
+#define LOW1 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH1 1, 9, 3, 11, 5, 13, 7, 15
+#define LOW2 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH2 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW3 0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH3 4, 5, 6, 7, 12, 13, 14, 15
+#elif VEC_LANES == 4
+#if PB_REAL_BITS == 32
+#define LOW1 0, 4, 1, 5
+#define HIGH1 2, 6, 3, 7
 #else
-#define EVEN 0, 2
-#define ODD 1, 3
+#define LOW1 0, 4, 2, 6
+#define HIGH1 1, 5, 3, 7
 #endif
-PB_INLINE vec vec_fold(vec a, vec b) {
-  return __builtin_shufflevector(a, b, EVEN) + __builtin_shufflevector(a, b, ODD);
-}
+#define LOW2 0, 1, 4, 5
+#define HIGH2 2, 3, 6, 7
+#else
+#define LOW1 0, 2
+#define HIGH1 1, 3
+#endif
+#define FOLD(step, width, v, w) \
+  for (int i = 0; i < (width); i++) \
+    w[i] = __builtin_shufflevector((v)[2 * i], (v)[2 * i + 1], LOW##step) + \
+           __builtin_shufflevector((v)[2 * i], (v)[2 * i + 1], HIGH##step);
 PB_INLINE vec vec_sums(const vec *v) {
-  vec w[LANES];
-  for (int i = 0; i < LANES; i++) w[i] = v[i];
+  vec w[LANES / 2];
 #pragma GCC unroll 8
-  for (int width = LANES / 2; width > 0; width /= 2)
-#pragma GCC unroll 16
-    for (int i = 0; i < width; i++) w[i] = vec_fold(w[2 * i], w[2 * i + 1]);
+  FOLD(1, LANES / 2, v, w)
+#if VEC_LANES > 2
+#pragma GCC unroll 4
+  FOLD(2, LANES / 4, w, w)
+#endif
+#if VEC_LANES > 4
+#pragma GCC unroll 2
+  FOLD(3, LANES / 8, w, w)
+#endif
+#if VEC_LANES > 8
+  FOLD(4, LANES / 16, w, w)
+#endif
   return w[0];
 }
+#undef FOLD
 #endif
 
 #endif

@@ -174,7 +174,8 @@ int main(int argc, char **argv) {
   SUITE(random), SUITE(sources), SUITE(math), SUITE(gemm), SUITE(ops), SUITE(blas), SUITE(optim),
       SUITE(update);
   SUITE(dispatch), SUITE(seal), SUITE(fuzz), SUITE(train), SUITE(slices), SUITE(diverge);
-  SUITE(interrupt), SUITE(map), SUITE(threads), SUITE(lanes), SUITE(running), SUITE(sparse);
+  SUITE(interrupt), SUITE(map), SUITE(threads), SUITE(lanes), SUITE(running), SUITE(sparse),
+      SUITE(conv);
   printf("%d passed, %d failed\n", driver.passed, driver.failed);
   return driver.failed > 0 || driver.passed == 0;
 }

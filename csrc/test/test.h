@@ -22,7 +22,7 @@ typedef struct {
 extern const test tests_random[], tests_sources[], tests_math[], tests_gemm[], tests_ops[],
     tests_blas[], tests_optim[], tests_update[], tests_dispatch[], tests_seal[], tests_fuzz[],
     tests_train[], tests_slices[], tests_diverge[], tests_interrupt[], tests_map[], tests_threads[],
-    tests_lanes[], tests_running[], tests_sparse[];
+    tests_lanes[], tests_running[], tests_sparse[], tests_conv[];
 
 #ifdef __GNUC__
 #define PRINTF_LIKE(text, args) __attribute__((format(printf, text, args)))
