@@ -11,18 +11,6 @@ from pybp.layers.trained import TrainedLayer
 
 if TYPE_CHECKING:
     from pybp.layers.augment import Augment, Normalize
-    from pybp.layers.maxout import Maxout
-    from pybp.layers.merge import (
-        Add,
-        Average,
-        Concat,
-        Maximum,
-        Minimum,
-        Multiply,
-        Subtract,
-    )
-    from pybp.layers.neuron_graph import NeuronGraph
-    from pybp.layers.noise import AlphaDropout, Dropout, GaussianDropout, GaussianNoise
     from pybp.layers.conv import (
         Conv1D,
         Conv2D,
@@ -34,6 +22,16 @@ if TYPE_CHECKING:
     from pybp.layers.embedding import Embedding
     from pybp.layers.group_norm import GroupNorm, InstanceNorm
     from pybp.layers.maxout import Maxout
+    from pybp.layers.merge import (
+        Add,
+        Average,
+        Concat,
+        Maximum,
+        Minimum,
+        Multiply,
+        Subtract,
+    )
+    from pybp.layers.neuron_graph import NeuronGraph
     from pybp.layers.noise import (
         AlphaDropout,
         Dropout,
@@ -97,7 +95,6 @@ LAZY = {
     "RMSNorm": "normalization",
     "Operation": "operation",
     "Permute": "shaping",
-    "RMSNorm": "normalization",
     "Reshape": "shaping",
     "SeparableConv2D": "conv",
     "SpatialDropout1D": "noise",
@@ -111,13 +108,12 @@ __all__ = [
     "Activation",
     "Add",
     "AlphaDropout",
-    "Average",
     "Augment",
-    "BatchNorm",
-    "Concat",
+    "Average",
     "AveragePool1D",
     "AveragePool2D",
     "BatchNorm",
+    "Concat",
     "Conv1D",
     "Conv2D",
     "ConvTranspose1D",
@@ -139,15 +135,15 @@ __all__ = [
     "InstanceNorm",
     "Layer",
     "LayerNorm",
-    "Maximum",
     "MaxPool1D",
     "MaxPool2D",
+    "Maximum",
     "Maxout",
     "MinMaxScaler",
     "Minimum",
     "Multiply",
-    "Normalize",
     "NeuronGraph",
+    "Normalize",
     "PReLU",
     "Permute",
     "RMSNorm",
