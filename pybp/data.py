@@ -8,15 +8,13 @@ not evenly strided).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pybp._core import Source
+from pybp.graph import Node, topological
 from pybp.layouts import given_shape, long_axes
-
-if TYPE_CHECKING:
-    from pybp.graph import Node
 
 _REMEDIES = {
     "O": "convert it to numbers first, for instance with np.asarray(..., dtype=np.float32)",
@@ -126,8 +124,15 @@ def finite_source(array: Any, what: str, limit: float = np.finfo(np.float64).max
     return source
 
 
-def check_words(array: np.ndarray, node: Node, what: str) -> None:
-    """Are all values numbers that this embedding has vectors for?"""
+def check_words(source: Source, output: Node, what: str) -> Source:
+    """The source, all of whose values are numbers that the model's embeddings have vectors for."""
+    for node in topological([output]):
+        if node.op == "embedding":
+            _check_words(source.array, node, what)
+    return source
+
+
+def _check_words(array: np.ndarray, node: Node, what: str) -> None:
     words = node.parameters[0].shape[0]
     for column in range(array.shape[1]):
         row = Source(array[:, column : column + 1]).check_labels(words)

@@ -222,11 +222,7 @@ class Model:
     def _source(self, array: Any, what: str = "x") -> _core.Source:
         """Inputs bound and checked to be finite, also once they are scaled."""
         limit = data.largest(self.dtype, self._input.attrs["scale"])
-        source = data.finite_source(array, what, limit)
-        for node in topological([self._output]):
-            if node.op == "embedding":
-                data.check_words(array, node, what)
-        return source
+        return data.check_words(data.finite_source(array, what, limit), self._output, what)
 
     def _pair(
         self,

@@ -55,12 +55,14 @@ PB_INLINE void dots(int m, int v, int64_t rows, int64_t units, signal d, const r
     for (int j = 0; j < v; j++) vec_store(sums + (i * ld + j) * LANES, sum[i * v + j]);
 }
 
-#define DOTS(M, V) dots(M, V, rows, units, e, x->base, x_row, x->unit, at + j, at_sums + j * LANES, ld)
+#define DOTS(M, V) \
+  dots(M, V, rows, units, e, x->base, x_row, x->unit, at + j, at_sums + j * LANES, ld)
 /* The same for `outputs` outputs and `taps` taps. */
 static void all_dots(int64_t outputs, int64_t taps, int64_t rows, int64_t units, signal d,
                      const conv_tile *x, int64_t x_row, const int64_t *at, real *sums, int64_t ld) {
   for (int64_t i = 0; i < outputs;) {
-    int m = (int)min_i(ROW, outputs - i);
+    int64_t left = outputs - i;
+    int m = left == 5 || left == 6 ? 3 : (int)min_i(ROW, left); /* 3 + 3 beats 4 + 2 */
     signal e = d;
     e.dy += i * d.plane;
     real *at_sums = sums + i * ld * LANES;
@@ -124,8 +126,8 @@ static int64_t signal_size(const conv_geometry *g, int64_t rows) {
 /* Rows of positions whose x, and whose dy for a few outputs, stay in the nearest caches. */
 static int64_t band_rows(const conv_geometry *g, int64_t cell) {
   int64_t rows = g->y.out, channels = panel_channels(g);
-  while (rows > 1 && (copy_size(g, channels, rows, cell) > CONV_TILE ||
-                      signal_size(g, rows) > CONV_TILE))
+  while (rows > 1 &&
+         (copy_size(g, channels, rows, cell) > CONV_TILE || signal_size(g, rows) > CONV_TILE))
     rows = (rows + 1) / 2;
   return rows;
 }
@@ -137,8 +139,8 @@ int64_t conv_dots_scratch(const conv_geometry *g) {
   int64_t terms = channels * g->y.kernel * g->x.kernel;
   int64_t lists = whole_lines(terms) * (int64_t)(sizeof(int64_t) / sizeof(real));
   int64_t sums = whole_lines(outputs * terms + LANES) * (LANES + 1);
-  int64_t copy = most(CONV_TILE, most(copy_size(g, channels, 1, 1),
-                                      copy_size(g, channels, 1, LANES)));
+  int64_t copy =
+      most(CONV_TILE, most(copy_size(g, channels, 1, 1), copy_size(g, channels, 1, LANES)));
   return lists + sums + whole_lines(copy) + most(CONV_TILE, signal_size(g, 1)) + LANES;
 }
 
@@ -234,14 +236,13 @@ static void weights(const work *w, const pb_instr *k, const pb_lane *lane, int64
   }
 }
 
-static void biases(const work *w, const pb_instr *k, const pb_lane *lane, int64_t begin,
-                   int64_t end) {
-  const conv_geometry *g = &w->job->g;
-  int64_t size = g->y.out * g->x.out * w->cell;
+static void biases(const work *w, const pb_instr *k, const pb_lane *lane) {
+  int64_t size = lane->plan->tensor[k->out].size / w->job->signals * w->cell, begin, end;
+  share(lane, w->job->signals, 1, &begin, &end);
   for (int64_t o = begin; o < end; o++) {
     vec sum = vec_set(0), rest = vec_set(0), group[LANES] = {0};
     for (int64_t n = 0; n < w->images; n++) {
-      const real *dy = w->job->dy + (n * g->outputs + o) * size;
+      const real *dy = w->job->signal + (n * w->job->signals + o) * size;
       int64_t i = 0;
       for (; i + 2 * LANES <= size; i += 2 * LANES)
         sum += vec_load(dy + i), rest += vec_load(dy + i + LANES);
@@ -271,7 +272,6 @@ void conv_dots(const conv_dots_job *job, const pb_instr *k, const pb_lane *lane)
   w.sums = w.signal + most(CONV_TILE, signal_size(g, 1));
   int64_t begin, end;
   share(lane, g->outputs, 1, &begin, &end);
-  if (begin >= end) return;
   if (k->fused_update || k->din[WEIGHT] >= 0) weights(&w, k, lane, begin, end);
-  if (k->nin > BIAS && (k->fused_update || k->din[BIAS] >= 0)) biases(&w, k, lane, begin, end);
+  if (k->nin > BIAS && (k->fused_update || k->din[BIAS] >= 0)) biases(&w, k, lane);
 }
