@@ -47,7 +47,7 @@ class Plan:
         self,
         bits: int,
         capacity: int,
-        tensors: list[tuple[str, Shape, bool, int, bool, int]],
+        tensors: list[tuple[str, Shape, bool, bool, int, bool, int]],
         instrs: list[dict[str, Any]],
         nforward: int,
         act_bytes: int,

@@ -8,15 +8,13 @@ not evenly strided).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pybp._core import Source
+from pybp.graph import Node, topological
 from pybp.layouts import given_shape, long_axes
-
-if TYPE_CHECKING:
-    from pybp.graph import Node
 
 _REMEDIES = {
     "O": "convert it to numbers first, for instance with np.asarray(..., dtype=np.float32)",

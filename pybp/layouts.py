@@ -10,6 +10,7 @@ where both are the same in memory, else by a `reshape` or a `permute`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pybp.errors import unknown
 from pybp.graph import Node
@@ -56,7 +57,7 @@ def given_shape(node: Node) -> tuple[int, ...]:
     """The shape of a row as the user sees it."""
     if not node.image:
         return node.shape
-    return tuple(node.shape[axis] for axis in ORDERS[node.layout])
+    return tuple(node.shape[axis] for axis in ORDERS[node.layout or "NCHW"])
 
 
 def long_axes(shape: tuple[int, ...]) -> list[int]:
@@ -80,7 +81,7 @@ def as_image(node: Node, layer: str, needs: str) -> Node:
             f"{node.layer!r} gives rows of shape {node.shape}: {_remedy(node)}"
         )
     shape = image_shape(node.shape, node.layout)
-    marks = {"layer": node.layer, "layout": node.layout, "image": True}
+    marks: dict[str, Any] = {"layer": node.layer, "layout": node.layout, "image": True}
     if not same_memory(shape, node.layout):
         axes = (2, 0, 1) if node.layout == "NHWC" else (1, 0)
         node = Node("permute", (node,), attrs={"axes": axes}, **marks)
@@ -106,8 +107,8 @@ def as_given(node: Node) -> Node:
     """The node with rows in the user's order of axes."""
     if not node.image:
         return node
-    shape, layout = given_shape(node), node.layout
-    marks = {"layer": node.layer, "layout": layout, "image": False}
+    shape, layout = given_shape(node), node.layout or "NCHW"
+    marks: dict[str, Any] = {"layer": node.layer, "layout": layout, "image": False}
     if layout == "NCHW":
         return node
     if not same_memory(node.shape, layout):
@@ -117,7 +118,7 @@ def as_given(node: Node) -> Node:
 
 def over_channels(op: str, node: Node, layer: str) -> Node:
     """An op along the last axis applied to the channels at each place of images."""
-    marks = {"layer": layer, "layout": node.layout}
+    marks: dict[str, Any] = {"layer": layer, "layout": node.layout}
     last = Node("permute", (node,), attrs={"axes": (1, 2, 0)}, **marks)
     return Node(
         "permute", (Node(op, (last,), **marks),), attrs={"axes": (2, 0, 1)}, **marks, image=True

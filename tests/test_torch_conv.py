@@ -142,6 +142,7 @@ def compare(ours, theirs, dtype, what):
     assert error < BOUND[dtype], f"{what}: error {error:.2g}"
 
 
+@pytest.mark.filterwarnings("ignore:Using padding:UserWarning")
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_layers_are_pytorchs(chunk):
     threads = torch.get_num_threads()

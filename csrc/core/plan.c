@@ -100,8 +100,7 @@ static pb_status seal_tensor(pb_plan *p, int32_t i) {
   if ((t->arena == PB_PARAM && !p->param) || (t->arena == PB_GRAD && !p->grad) ||
       (t->arena == PB_RUNNING && !p->running))
     return refuse(p, "tensor %d has no memory", (int)i);
-  if (t->shape.blocked &&
-      (!t->shape.batched || t->is_double || p->capacity % p->table->lanes != 0))
+  if (t->shape.blocked && (!t->shape.batched || t->is_double || p->capacity % p->table->lanes != 0))
     return refuse(p, "tensor %d has no whole blocks", (int)i);
   if (t->group < 0 || t->group >= p->ngroup)
     return refuse(p, "tensor %d belongs to no group", (int)i);
@@ -289,9 +288,9 @@ static bool affine_fits(const pb_plan *p, const pb_instr *k) {
   const pb_tensor *a = operand(p, k->affine);
   const pb_shape *y = &p->tensor[k->out].shape;
   if (k->affine == -1) return true;
-  return a && !y->blocked && k->op->flags & PB_AFFINE && k->phase == PB_FORWARD && a->arena == PB_ACT &&
-         !a->is_double && !a->shape.batched && a->shape.ndim == 2 && a->shape.dim[0] == 2 &&
-         y->ndim > 0 && a->shape.dim[1] == y->dim[y->ndim - 1];
+  return a && !y->blocked && k->op->flags & PB_AFFINE && k->phase == PB_FORWARD &&
+         a->arena == PB_ACT && !a->is_double && !a->shape.batched && a->shape.ndim == 2 &&
+         a->shape.dim[0] == 2 && y->ndim > 0 && a->shape.dim[1] == y->dim[y->ndim - 1];
 }
 
 /* Ops of several inputs ask which of them want a gradient; the others, losses among them, write that
@@ -373,12 +372,14 @@ static pb_status seal_ends(pb_plan *p) {
       return refuse(p, "result %d is not one double of every row", (int)k);
   }
   const pb_tensor *y = operand(p, p->output);
-  if (p->output != -1 && (!y || y->arena != PB_ACT || y->is_double || !y->shape.batched ||
-                          y->shape.blocked))
+  if (p->output != -1 &&
+      (!y || y->arena != PB_ACT || y->is_double || !y->shape.batched || y->shape.blocked))
     return refuse(p, "the output is not made of rows");
   if (p->input == -1) return PB_OK;
-  if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE))
+  if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE) ||
+      p->tensor[p->input].shape.blocked)
     return refuse(p, "the input is not what the first instruction gathers");
+  if (p->tensor[p->input].shape.blocked) return refuse(p, "the input is no array of rows");
   /* It may be the user's own array. */
   for (int32_t i = 1; i < p->nforward; i++)
     if (p->instr[i].out == p->input || p->instr[i].saved == p->input)

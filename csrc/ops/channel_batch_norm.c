@@ -54,9 +54,9 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
       fill(&b, k, lane, &mean, &variance);
       keep(k, lane, c, 1, &mean, &variance);
     }
-    double mean = b.mean[0], scale = b.scale[0] * b.gamma[0], beta = b.beta[0];
+    real mean = (real)b.mean[0], scale = (real)(b.scale[0] * b.gamma[0]), beta = (real)b.beta[0];
     for (int64_t n = 0; n < p.blocks; n++, x += p.step, y += p.step) {
-      for (int64_t i = 0; i < p.size; i++) y[i] = (real)(((double)x[i] - mean) * scale + beta);
+      for (int64_t i = 0; i < p.size; i++) y[i] = (x[i] - mean) * scale + beta;
       if (k->activation) k->activation->map(k->activation_attr, p.size, y, y);
     }
   }
@@ -74,9 +74,10 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     double mean = b.mean[0], slope = b.gamma[0] * b.scale[0], shift = 0, tilt = 0;
     if (of_batch(k, lane)) channel_sums(&p, lane, dy, 0, x, mean, &shift, &tilt);
     tilt *= b.scale[0] * b.scale[0] / (double)b.rows, shift /= (double)b.rows;
+    real centre = (real)mean, factor = (real)slope, less = (real)shift, lean = (real)tilt;
     for (int64_t n = 0; n < p.blocks; n++, x += p.step, dy += p.step, dx += p.step) {
       for (int64_t i = 0; i < p.size; i++) {
-        real d = (real)(slope * ((double)dy[i] - shift - ((double)x[i] - mean) * tilt));
+        real d = factor * (dy[i] - less - (x[i] - centre) * lean);
         dx[i] = k->add[X] ? dx[i] + d : d;
       }
       clear_beyond(lane, n, p.width, p.size, dx);

@@ -236,8 +236,8 @@ class ConvTranspose2D(Conv2D):
         more = self.output_padding
         more = (0, more) if isinstance(more, int) else more
         if given == "same":
-            cut = [max(w - s, 0) for w, s in zip(window, stride, strict=True)]
-            given = tuple((c // 2, c - c // 2) for c in cut)
+            high, wide = max(window[0] - stride[0], 0), max(window[1] - stride[1], 0)
+            given = (high // 2, high - high // 2), (wide // 2, wide - wide // 2)
             more = (max(stride[0] - window[0], 0), max(stride[1] - window[1], 0))
         limits = [max(*both) for both in zip(stride, over(self.dilation), strict=True)]
         if any(m >= limit for m, limit in zip(more, limits, strict=True)):
@@ -255,10 +255,11 @@ def _must_leave(
 ) -> None:
     """Padding must not cut everything off."""
     cut = attrs["pad_top"] + attrs["pad_bottom"], attrs["pad_left"] + attrs["pad_right"]
-    full = tuple((n - 1) * s + w for n, s, w in zip(x.shape[1:], stride, window, strict=True))
-    if any(f + m - c < 1 for f, m, c in zip(full, more, cut, strict=True)):
+    high = (x.shape[1] - 1) * stride[0] + window[0]
+    wide = (x.shape[2] - 1) * stride[1] + window[1]
+    if high + more[0] <= cut[0] or wide + more[1] <= cut[1]:
         raise ValueError(
-            f"layer {name!r}: padding cuts off all of the {places(x, full)} that layer "
+            f"layer {name!r}: padding cuts off all of the {places(x, (high, wide))} that layer "
             f"{x.layer!r} (rows {given_shape(x)}, {x.layout}) and the kernel make: pad less"
         )
 

@@ -108,9 +108,10 @@ class ZeroPad2D(Layer):
         assert not isinstance(self.padding, str)
         (top, bottom), (left, right) = self.padding  # type: ignore[misc]
         if self._sign < 0 and (top + bottom >= x.shape[1] or left + right >= x.shape[2]):
+            size = places(x, (x.shape[1], x.shape[2]))
             raise ValueError(
-                f"layer {name!r}: cropping {self.padding} leaves nothing of the "
-                f"{places(x, x.shape[1:])} of layer {x.layer!r} (rows {layouts.given_shape(x)})"
+                f"layer {name!r}: cropping {self.padding} leaves nothing of the {size} of layer "
+                f"{x.layer!r} (rows {layouts.given_shape(x)})"
             )
         sides = {"top": top, "bottom": bottom, "left": left, "right": right}
         attrs = {side: self._sign * size for side, size in sides.items()}
