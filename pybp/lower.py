@@ -378,7 +378,7 @@ class _Lowering:
         """The input tensor, when the user's own array could serve as it: gathered unscaled."""
         first = self.order[self.instructions[0]["node"]]
         plain = first.op == "feed" and first.attrs["scale"] == 1.0 and not first.running
-        plain = plain and id(first) not in self.graph.folded
+        plain = plain and id(first) not in self.graph.folded and not first.blocked
         return self.values[id(first)] if plain and not self.request.backward else -1
 
     def place(self) -> int:

@@ -28,6 +28,25 @@ def conv(x, weight, bias=0.0, *, groups, **attrs):
     return y + np.reshape(bias, (-1, 1, 1))
 
 
+def conv_transpose(x, weight, bias=0.0, *, groups, output_pad_h, output_pad_w, **attrs):
+    """Every pixel draws the kernel into the larger image."""
+    sh, sw, dh, dw = (attrs[name] for name in AXES)
+    top, bottom, left, right = (attrs[name] for name in PADS)
+    channels, own, kernel_h, kernel_w = weight.shape
+    height, width = x.shape[2:]
+    tall = (height - 1) * sh + dh * (kernel_h - 1) + 1 + output_pad_h
+    wide = (width - 1) * sw + dw * (kernel_w - 1) + 1 + output_pad_w
+    y = np.zeros((len(x), own * groups, tall, wide))
+    for group in range(groups):
+        rows = slice(group * channels // groups, (group + 1) * channels // groups)
+        drawn = y[:, group * own : (group + 1) * own]
+        for a, b in itertools.product(range(kernel_h), range(kernel_w)):
+            part = np.einsum("ncij,co->noij", x[:, rows], weight[rows, :, a, b])
+            seen = drawn[:, :, a * dh :: sh, b * dw :: sw]
+            seen[:, :, :height, :width] += part
+    return y[:, :, top : tall - bottom, left : wide - right] + np.reshape(bias, (-1, 1, 1))
+
+
 def attributes(stride=(1, 1), dilation=(1, 1), pad=(0, 0, 0, 0), groups=1):
     """The op's attributes."""
     names = (*AXES, *PADS)
@@ -66,11 +85,39 @@ CONVOLUTIONS = [
     *uses((2, 5, 5), 200, (2, 2), rows=2),
     *uses((1, 40, 300), 1, (3, 30), rows=1, pad=(40, 0, 0, 200)),  # wider than a tile
     *uses((2, 6, 6), 2, (2, 2), rows=130, stride=(5, 1)),
+    *uses((7, 9, 10), 18, (4, 4), stride=(2, 1), dilation=(1, 2)),  # a gradient without margin
+    *uses((6, 8, 8), 34, (5, 5), groups=2, pad=(1, 0, 0, 1)),
     *uses((16, 6, 8), 17, (3, 3), rows=5, pad=(1, 1, 1, 1)),  # in blocks by Winograd
     *uses((19, 5, 3), 18, (3, 3), rows=9, pad=(0, 1, 2, 0)),
     *uses((7, 3, 5), 9, (1, 1), rows=5),  # in blocks as a product
     *uses((3, 7, 6), 6, (5, 3), rows=5, groups=3, dilation=(1, 2), pad=(2, 2, 2, 1)),
 ]
 
-REFERENCE = {"conv": conv}
-CASES = {"conv": CONVOLUTIONS}
+
+def transposed_uses(image, outputs, kernel, rows=3, output_pad=(0, 0), **how):
+    """The same for transposed convolutions."""
+    groups = how.get("groups", 1)
+    shapes = [(image[0], outputs // groups, *kernel), (outputs,)]
+    names = ("output_pad_h", "output_pad_w")
+    for bias in (0, 1):
+        yield {
+            "inputs": [image],
+            "parameters": shapes[: 1 + bias],
+            "attrs": attributes(**how) | dict(zip(names, output_pad, strict=True)),
+            "rows": rows,
+        }
+
+
+TRANSPOSED = [
+    *transposed_uses((1, 1, 1), 1, (1, 1), rows=1),
+    *transposed_uses((3, 5, 6), 4, (3, 3)),
+    *transposed_uses((16, 6, 7), 3, (4, 4), stride=(2, 2), pad=(1, 1, 1, 1), rows=9),
+    *transposed_uses((4, 5, 4), 6, (3, 2), stride=(2, 3), groups=2, output_pad=(1, 2)),
+    *transposed_uses((3, 4, 5), 3, (3, 3), groups=3, dilation=(2, 1), pad=(0, 1, 2, 0)),
+    *transposed_uses((2, 3, 4), 2, (1, 1), stride=(3, 2), output_pad=(2, 0)),
+    *transposed_uses((18, 4, 5), 16, (3, 3), pad=(1, 0, 0, 2), rows=9),  # in blocks by Winograd
+    *transposed_uses((5, 4, 3), 6, (1, 1), pad=(1, 0, 0, 0), output_pad=(1, 0)),
+]
+
+REFERENCE = {"conv": conv, "conv_transpose": conv_transpose}
+CASES = {"conv": CONVOLUTIONS, "conv_transpose": TRANSPOSED}

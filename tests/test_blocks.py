@@ -18,7 +18,7 @@ from pybp.init import Constant
 from pybp.lower import Request, capacity_for, lower
 from pybp.store import ParameterStore
 
-CONVOLUTIONS = ["conv"]
+CONVOLUTIONS = ["conv", "conv_transpose"]
 IMAGES = [
     pytest.param(op, case, id=f"{op}-{i}")
     for op in CONVOLUTIONS
@@ -144,6 +144,25 @@ def test_rows_come_in_and_go_out_in_their_order(isa):
         np.testing.assert_array_equal(y.reshape(21, 15), np.maximum(x, 0))
         for d in dx:
             np.testing.assert_array_equal(d.reshape(21, 15), np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_prediction_in_blocks_is_prediction(scale, isa):
+    """Whole chunks and what is left over, where rows might be read in the user's own array."""
+    feed = Node("feed", attrs={"source": 0, "scale": scale}, shape=(2, 6, 5))
+    own = (Parameter("w", (3, 2, 3, 3), Constant()), Parameter("b", (3,), Constant()))
+    output = Node("sigmoid", (Node("conv", (feed,), own, attributes()),))
+    store = ParameterStore(own, np.dtype("f4"), [])
+    rng = np.random.default_rng(3)
+    store.vector[...] = rng.normal(size=store.vector.shape)
+    x = rng.normal(size=(75, 60)).astype("f4")
+    found = []
+    for node in (output, into_blocks([output], 32)[0]):
+        plan = lower(Request(32, output=node), store)
+        found.append(np.empty((75, *output.shape), "f4"))
+        assert plan.plan.map((_core.Source(x),), 75, found[-1])
+    assert plan.blocked
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
 
 
 def test_ops_that_know_no_blocks_refuse_them():

@@ -353,7 +353,8 @@ static pb_status seal_ends(pb_plan *p) {
                           y->shape.blocked))
     return refuse(p, "the output is not made of rows");
   if (p->input == -1) return PB_OK;
-  if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE))
+  if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE) ||
+      p->tensor[p->input].shape.blocked)
     return refuse(p, "the input is not what the first instruction gathers");
   /* It may be the user's own array. */
   for (int32_t i = 1; i < p->nforward; i++)

@@ -48,14 +48,16 @@ void conv_sweep(const conv_sweep_job *, const pb_lane *);
 /* Reals of scratch that it needs, for either layout. */
 int64_t conv_sweep_scratch(const conv_geometry *, bool turned);
 
-/* The gradient of the weights of outputs (y's channels) from x and dy, and of the bias where `bias` is
- * not -1, by this thread's part of them. */
+/* The gradient of the weights from x, the image, and dy, one value of a position; and of the bias, which
+ * is a sum of `signal` over each of its channels. */
 typedef struct {
   conv_geometry g;
   bool blocked;
-  const real *x, *dy;
+  const real *x, *dy, *signal;
+  int64_t signals;
 } conv_dots_job;
 
+/* This thread's part of the parameters. */
 void conv_dots(const conv_dots_job *, const pb_instr *, const pb_lane *);
 int64_t conv_dots_scratch(const conv_geometry *);
 

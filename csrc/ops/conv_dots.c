@@ -61,7 +61,8 @@ PB_INLINE void dots(int m, int v, int64_t rows, int64_t units, signal d, const r
 static void all_dots(int64_t outputs, int64_t taps, int64_t rows, int64_t units, signal d,
                      const conv_tile *x, int64_t x_row, const int64_t *at, real *sums, int64_t ld) {
   for (int64_t i = 0; i < outputs;) {
-    int m = (int)min_i(ROW, outputs - i);
+    int64_t left = outputs - i;
+    int m = left == 5 || left == 6 ? 3 : (int)min_i(ROW, left); /* 3 + 3 beats 4 + 2 */
     signal e = d;
     e.dy += i * d.plane;
     real *at_sums = sums + i * ld * LANES;
@@ -134,13 +135,13 @@ static int64_t band_rows(const conv_geometry *g, int64_t cell) {
 static int64_t whole_lines(int64_t n) { return (n + 15) / 16 * 16; }
 
 int64_t conv_dots_scratch(const conv_geometry *g) {
-  const conv_way *way = conv_way_for(g);
   int64_t channels = panel_channels(g), outputs = panel_outputs(g);
   int64_t terms = channels * g->y.kernel * g->x.kernel;
   int64_t lists = whole_lines(terms) * (int64_t)(sizeof(int64_t) / sizeof(real));
   int64_t sums = whole_lines(outputs * terms + LANES) * (LANES + 1);
   int64_t copy =
       most(CONV_TILE, most(copy_size(g, channels, 1, 1), copy_size(g, channels, 1, LANES)));
+  const conv_way *way = conv_way_for(g);
   return most(way ? way->dots_scratch(g) : 0,
               lists + sums + whole_lines(copy) + most(CONV_TILE, signal_size(g, 1)) + LANES);
 }
@@ -249,14 +250,13 @@ static void fast_weights(const conv_way *way, const work *w, const pb_instr *k, 
   }
 }
 
-static void biases(const work *w, const pb_instr *k, const pb_lane *lane, int64_t begin,
-                   int64_t end) {
-  const conv_geometry *g = &w->job->g;
-  int64_t size = g->y.out * g->x.out * w->cell;
+static void biases(const work *w, const pb_instr *k, const pb_lane *lane) {
+  int64_t size = lane->plan->tensor[k->out].size / w->job->signals * w->cell, begin, end;
+  share(lane, w->job->signals, 1, &begin, &end);
   for (int64_t o = begin; o < end; o++) {
     vec sum = vec_set(0), rest = vec_set(0), group[LANES] = {0};
     for (int64_t n = 0; n < w->images; n++) {
-      const real *dy = w->job->dy + (n * g->outputs + o) * size;
+      const real *dy = w->job->signal + (n * w->job->signals + o) * size;
       int64_t i = 0;
       for (; i + 2 * LANES <= size; i += 2 * LANES)
         sum += vec_load(dy + i), rest += vec_load(dy + i + LANES);
@@ -286,11 +286,10 @@ void conv_dots(const conv_dots_job *job, const pb_instr *k, const pb_lane *lane)
   w.sums = w.signal + most(CONV_TILE, signal_size(g, 1));
   int64_t begin, end;
   share(lane, g->outputs, 1, &begin, &end);
-  if (begin >= end) return;
   const conv_way *way = job->blocked ? conv_way_for(g) : NULL;
   if (k->fused_update || k->din[WEIGHT] >= 0) {
     if (way) fast_weights(way, &w, k, lane, begin, end);
     else weights(&w, k, lane, begin, end);
   }
-  if (k->nin > BIAS && (k->fused_update || k->din[BIAS] >= 0)) biases(&w, k, lane, begin, end);
+  if (k->nin > BIAS && (k->fused_update || k->din[BIAS] >= 0)) biases(&w, k, lane);
 }

@@ -34,8 +34,8 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   } \
   break
 
-static void gather_columns(const pb_source *s, const void *row, int64_t count,
-                           const double *offset, const double *factor, real *y) {
+static void gather_columns(const pb_source *s, const void *row, int64_t count, const double *offset,
+                           const double *factor, real *y) {
   switch (s->dtype) {
     case PB_F32: GATHER_COLUMNS(float);
     case PB_F64: GATHER_COLUMNS(double);

@@ -1,0 +1,138 @@
+#include "ops/conv_product.h"
+
+enum {
+  WEIGHTS = 128,                     /* outputs whose weights are used together */
+  MOST = VEC_REGISTERS == 32 ? 8 : 6 /* vectors of positions in a register tile */
+};
+
+/* Where a vector of positions reads and writes; `lanes` of it are wanted. */
+typedef struct {
+  const real *in;
+  real *out;
+  int64_t lanes;
+} position;
+
+static vec load_lanes(const real *c, int64_t lanes, int64_t step) {
+  if (lanes == LANES && step == 1) return vec_load(c);
+  if (step == 1) return vec_load_part(c, lanes);
+  real lane[LANES] = {0};
+  for (int64_t i = 0; i < lanes; i++) lane[i] = c[i * step];
+  return vec_load(lane);
+}
+
+static void store_lanes(real *c, int64_t lanes, int64_t step, vec v) {
+  if (lanes == LANES && step == 1) vec_store(c, v);
+  else if (step == 1) vec_store_part(c, lanes, v);
+  else {
+    real lane[LANES];
+    vec_store(lane, v);
+    for (int64_t i = 0; i < lanes; i++) c[i * step] = lane[i];
+  }
+}
+
+/* Outputs [o, o + m) at v positions. Everything is read before the first store, which might be
+   anywhere for all that the compiler knows. */
+PB_INLINE void tile(int m, int v, const conv_terms *s, int64_t o, const position *p) {
+  vec sum[4 * MOST];
+  const int64_t ldw = s->ldw, ldc = s->ldc, step = s->step, depth = s->depth, *at = s->at,
+                *weight_at = s->weight_at;
+  const real *w = s->weight + o * ldw, *in[MOST];
+  real *out[MOST];
+  int64_t lanes[MOST];
+  bool whole = s->whole;
+#pragma GCC unroll 8
+  for (int j = 0; j < v; j++) in[j] = p[j].in, out[j] = p[j].out + o * ldc, lanes[j] = p[j].lanes;
+#pragma GCC unroll 6
+  for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < v; j++)
+      sum[i * v + j] = !s->add ? vec_set(s->start ? s->start[o + i] : 0)
+                       : whole ? vec_load(out[j] + i * ldc)
+                               : load_lanes(out[j] + i * ldc, lanes[j], step);
+  for (int64_t t = 0; t < depth; t++) {
+    int64_t there = at[t], from = weight_at[t];
+    vec x[MOST], a[6];
+    if (m < v) { /* whichever leaves the sums their registers */
+#pragma GCC unroll 6
+      for (int i = 0; i < m; i++) a[i] = vec_set(w[i * ldw + from]);
+#pragma GCC unroll 8
+      for (int j = 0; j < v; j++) {
+        x[j] = vec_load(in[j] + there);
+#pragma GCC unroll 6
+        for (int i = 0; i < m; i++) sum[i * v + j] += a[i] * x[j];
+      }
+      continue;
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < v; j++) x[j] = vec_load(in[j] + there);
+#pragma GCC unroll 6
+    for (int i = 0; i < m; i++) {
+      a[i] = vec_set(w[i * ldw + from]);
+#pragma GCC unroll 8
+      for (int j = 0; j < v; j++) sum[i * v + j] += a[i] * x[j];
+    }
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < m; i++)
+#pragma GCC unroll 8
+    for (int j = 0; j < v; j++)
+      if (whole) vec_store(out[j] + i * ldc, sum[i * v + j]);
+      else store_lanes(out[j] + i * ldc, lanes[j], step, sum[i * v + j]);
+}
+
+/* Four outputs by three vectors fill sixteen registers, and three by four: whichever divides them. */
+enum { WIDE = VEC_REGISTERS == 32 ? 6 : 3, FLAT = VEC_REGISTERS == 32 ? 8 : 4 };
+
+static int vectors_of(int64_t outputs) {
+  if (outputs == 1) return MOST;
+  return outputs % 3 == 0 && outputs % 4 != 0 ? FLAT : WIDE;
+}
+
+/* Outputs [o, end) at as many positions as go together. */
+static void tile_full(const conv_terms *s, int64_t outputs, int v, int64_t o, int64_t end,
+                      const position *p) {
+  if (outputs == 1) {
+    tile(1, MOST, s, o, p);
+    return;
+  }
+  if (v == FLAT)
+    for (; o + 3 <= end; o += 3) tile(3, FLAT, s, o, p);
+  else
+    for (; o + 4 <= end; o += 4) tile(4, WIDE, s, o, p);
+  for (; o < end; o++)
+    if (v == FLAT) tile(1, FLAT, s, o, p);
+    else if (o + 2 <= end) tile(2, WIDE, s, o++, p);
+    else tile(1, WIDE, s, o, p);
+}
+
+static void tile_single(const conv_terms *s, int64_t o, int64_t end, const position *p) {
+  for (; o + 6 <= end; o += 6) tile(6, 1, s, o, p);
+  for (; o + 2 <= end; o += 2) tile(2, 1, s, o, p);
+  if (o < end) tile(1, 1, s, o, p);
+}
+
+void conv_product(const conv_terms *sum, int64_t outputs, const conv_rectangle *r) {
+  int64_t total = r->rows * r->columns;
+  int vectors = vectors_of(outputs);
+  for (int64_t o = 0; o < outputs; o += WEIGHTS) {
+    int64_t o_end = min_i(outputs, o + WEIGHTS), row = 0, column = 0;
+    for (int64_t n = 0; n < total;) {
+      position p[MOST];
+      int count = (int)min_i(vectors, total - n);
+      for (int k = 0; k < count; k++) {
+        p[k].in = r->in + row * r->in_row + column * r->in_column;
+        p[k].out = r->out + row * r->out_row + column * r->out_column;
+        if (++column < r->columns) {
+          p[k].lanes = LANES;
+        } else {
+          p[k].lanes = r->edge, p[k].in -= r->back, p[k].out -= r->back;
+          column = 0, row++;
+        }
+      }
+      if (count == vectors) tile_full(sum, outputs, vectors, o, o_end, p);
+      else
+        for (int k = 0; k < count; k++) tile_single(sum, o, o_end, p + k);
+      n += count;
+    }
+  }
+}

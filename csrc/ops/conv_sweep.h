@@ -1,0 +1,28 @@
+/* A sweep at work: what conv_sweep.c and conv_margin.c share. */
+#ifndef PB_CONV_SWEEP_H
+#define PB_CONV_SWEEP_H
+
+#include "ops/conv.h"
+#include "ops/conv_product.h"
+
+typedef struct {
+  const conv_sweep_job *job;
+  int64_t depth, outputs; /* channels of a group, read and written */
+  int64_t height, width;  /* of the input */
+  int64_t out_height, out_width;
+  int64_t cell, units;   /* reals of a pixel; positions of a vector */
+  int64_t chunk;         /* channels read at a time */
+  int64_t rows, columns; /* positions of a tile */
+  int64_t *at, *weight_at;
+  real *copy;
+} conv_sweep_part;
+
+#define conv_skips_margin PB_NAME(pb_conv_skips_margin)
+#define conv_without_margin PB_NAME(pb_conv_without_margin)
+/* Whether a gradient by the input is better summed column by column, see conv_margin.c. */
+bool conv_skips_margin(const conv_sweep_job *);
+/* Rows [begin, end) of the gradient of one block. */
+void conv_without_margin(const conv_sweep_part *, int64_t begin, int64_t end, const real *in,
+                         real *out);
+
+#endif
