@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pybp._core import Source
-from pybp.graph import Node, topological
+from pybp.graph import Node
 from pybp.layouts import given_shape, long_axes
 
 _REMEDIES = {

@@ -6,6 +6,8 @@
  */
 #include "ops/conv_sweep.h"
 
+#include "ops/conv_blocked.h"
+
 enum { DEPTH = 512 }; /* terms of a sum before it goes back to memory: the tile stays in cache */
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -50,7 +52,8 @@ int64_t conv_sweep_scratch(const conv_geometry *g, bool turned) {
   int64_t lists = 2 * list_room(chunk * taps) * (int64_t)(sizeof(int64_t) / sizeof(real));
   int64_t least =
       most(copy_size(g, turned, chunk, 1, LANES, 1), copy_size(g, turned, chunk, 1, 1, LANES));
-  return lists + most(CONV_TILE, least) + LANES;
+  const conv_way *way = conv_way_for(g);
+  return most(way ? way->sweep_scratch(g, turned) : 0, lists + most(CONV_TILE, least) + LANES);
 }
 
 /* Where the terms of the sum lie in this tile, and their weights; in the order in which they add up. */
@@ -147,6 +150,11 @@ static void band(const conv_sweep_part *s, int64_t begin, int64_t end, const rea
 
 void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
   const conv_geometry *g = &job->g;
+  const conv_way *way = job->blocked ? conv_way_for(g) : NULL;
+  if (way) {
+    way->sweep(job, lane);
+    return;
+  }
   bool turned = job->turned;
   conv_sweep_part s = {.job = job,
                        .depth = (turned ? g->outputs : g->channels) / g->groups,

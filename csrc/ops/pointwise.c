@@ -17,8 +17,9 @@ enum {
 };
 
 static bool fits(const conv_geometry *g) {
-  return g->groups == 1 && g->y.kernel == 1 && g->x.kernel == 1 && g->y.stride == 1 &&
-         g->x.stride == 1 && g->y.in == g->y.out && g->x.in == g->x.out && g->channels <= MOST &&
+  const conv_axis *y = &g->y, *x = &g->x;
+  return g->groups == 1 && y->kernel == 1 && x->kernel == 1 && y->stride == 1 && x->stride == 1 &&
+         y->pad == 0 && x->pad == 0 && y->in == y->out && x->in == x->out && g->channels <= MOST &&
          g->outputs <= MOST;
 }
 
