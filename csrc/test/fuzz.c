@@ -39,7 +39,7 @@ static const pb_op *odd_op(rng *r, const pb_table *t) {
 static void harm_tensor(rng *r, pb_plan *p) {
   pb_tensor *t = &p->tensor[rng_below(r, p->ntensor)];
   int64_t *dim = &t->shape.dim[rng_below(r, PB_MAX_DIMS)];
-  switch (rng_below(r, 9)) {
+  switch (rng_below(r, 10)) {
     case 0: t->arena = (pb_arena)rng_below(r, 5); break;
     case 1: t->is_double = !t->is_double; break;
     case 2: t->offset = odd_number(r, t->offset); break;
@@ -47,6 +47,7 @@ static void harm_tensor(rng *r, pb_plan *p) {
     case 4: t->shape.ndim = odd_int(r, t->shape.ndim); break;
     case 5: t->shape.batched = !t->shape.batched; break;
     case 8: t->group = odd_int(r, t->group); break;
+    case 9: t->shape.blocked = !t->shape.blocked; break;
     case 6: t->size = odd_number(r, 0); break; /* which seal finds out itself */
     default: *dim = odd_number(r, *dim);
   }

@@ -62,6 +62,7 @@ static const char *break_tensor(const net_plan *n, pb_plan *p, int i) {
     case 16: return loss->is_double = false, "a loss in reals";
     case 17: return loss->shape.dim[0] = 2, "two losses a row";
     case 18: return x->arena = PB_PARAM, "a feed into the parameters";
+    case 19: return x->shape.blocked = true, "rows in blocks for a layer that takes none";
     default: return NULL;
   }
 }
