@@ -29,6 +29,7 @@ from pybp.model import Model
 from pybp.sequential import Sequential
 
 if TYPE_CHECKING:
+    from pybp.autodiff import grad, value_and_grad
     from pybp.finder import find_learning_rate
     from pybp.io import load
     from pybp.layers import (
@@ -45,8 +46,13 @@ if TYPE_CHECKING:
     )
 
 # Imported when first named: what only some users need must not cost the others time.
-_LAZY_MODULES = {"callbacks", "datasets", "metrics", "plots", "regularizers", "testing"}
-_LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
+_LAZY_MODULES = {"callbacks", "datasets", "metrics", "ops", "plots", "regularizers", "testing"}
+_LAZY_FUNCTIONS = {
+    "find_learning_rate": "pybp.finder",
+    "grad": "pybp.autodiff",
+    "load": "pybp.io",
+    "value_and_grad": "pybp.autodiff",
+}
 
 __all__ = [
     "Activation",

@@ -79,6 +79,7 @@ cdef extern from "pybp.h" nogil:
     ctypedef struct pb_table:
         const char *isa
         int32_t real_size, lanes
+        const char *steps
         const pb_op *const *ops
         const pb_optim *const *optims
     ctypedef struct pb_tensor:
@@ -225,6 +226,11 @@ def ops():
     return found
 
 
+def steps():
+    """Every step of expressions, in the order of their numbers: how many operands it has."""
+    return {name: int(count) for name, count in signature(table(32).steps).items()}
+
+
 def lanes():
     """How many float32 a vector of the instruction set in use holds."""
     return table(32).lanes
@@ -247,7 +253,7 @@ cdef int fill_attrs(pb_attr *out, const char *text, dict given, list lists) exce
     cdef int k = 0
     for name, kind in signature(text).items():
         if kind == "code":
-            numbers = np.array([len(given[name]), *given[name]], np.int32)
+            numbers = np.concatenate(([len(given[name])], given[name])).astype(np.int32)
             lists.append(numbers)
             out[k].code = <const int32_t *> cnp.PyArray_DATA(numbers)
         elif kind == "int":

@@ -13,7 +13,7 @@ The result is data (`Lowered.describe()` prints it) that C checks again before i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from pybp.rewrite import rewrite
 from pybp.store import ParameterStore
 from pybp.updates import NO_RULES, Rules, Update
 
+COMPOSED = {"expression", "broadcast", "matmul"}  # ops that only `pybp.ops` makes
 DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
 
 
@@ -80,7 +81,8 @@ class Request:
     parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
     optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to
     that vector, which the run zeroes at each step; without `update` a step ends there; `weights` is
-    the source that holds the rows' weights.
+    the source that holds the rows' weights; `still` names parameters whose gradients nobody wants;
+    without `merge` every elementwise function is an instruction of its own.
     """
 
     capacity: int
@@ -100,6 +102,8 @@ class Request:
     update: bool = True
     sources: int = 1
     weights: int = -1
+    still: frozenset[str] = frozenset()
+    merge: bool = True
 
 
 @dataclass
@@ -120,6 +124,19 @@ class _Lowering:
     updated: set[str] = field(default_factory=set)  # ... that went straight to the optimiser
 
     def run(self) -> Lowered:
+        given = [*self.request.results, *self.request.keep, *self.request.wrt]
+        given += [self.request.output] if self.request.output else []
+        self.request = merged(self.request)
+        lowered = self.lowered()
+        now = [*self.request.results, *self.request.keep, *self.request.wrt]
+        now += [self.request.output] if self.request.output else []
+        for old, new in zip(given, now, strict=True):  # answers to questions about what was given
+            self.values[id(old)] = self.values[id(new)]
+            if id(new) in self.gradients:
+                self.gradients[id(old)] = self.gradients[id(new)]
+        return lowered
+
+    def lowered(self) -> Lowered:
         r = self.request
         self.update = Update(self.store, r.rules)
         roots = [*r.results, *([r.output] if r.output else []), *r.keep]
@@ -143,7 +160,7 @@ class _Lowering:
             nforward,
             act_bytes,
             self.store.vector,
-            r.gradient,
+            self.request.gradient,
             tuple(r.state),
             r.optimizer,
             tuple(self.values[id(node)] for node in r.results),
@@ -166,7 +183,7 @@ class _Lowering:
             self.tensors,
             {index: name for name, index in self.parameters.items()},
             act_bytes,
-            r.gradient,
+            self.request.gradient,
         )
 
     def tensor(self, arena: str, shape: tuple[int, ...], **how: bool | int) -> int:
@@ -200,6 +217,9 @@ class _Lowering:
     # -- emit ---------------------------------------------------------------------------------
 
     def forward(self, node: Node) -> None:
+        if node.op == "parameter":
+            self.values[id(node)] = self.parameter(node.parameters[0].name)
+            return
         other = self.graph.same.get(id(node)) or self.graph.host.get(id(node))
         if other is not None:
             self.values[id(node)] = self.values[id(other)]
@@ -298,7 +318,8 @@ class _Lowering:
     def trains(self, node: Node) -> bool:
         """Whether the node's parameters get gradients: frozen ones only where they are asked for
         without an optimiser."""
-        return any(p.trainable or not self.request.optimizer for p in node.parameters)
+        wanted = [p for p in node.parameters if p.name not in self.request.still]
+        return any(p.trainable or not self.request.optimizer for p in wanted)
 
     def frozen(self, node: Node) -> bool:
         """Whether the node knows of freezing, as batch normalisation does, and is frozen."""
@@ -317,7 +338,10 @@ class _Lowering:
         for parent in self.inputs(node):
             wanted = id(parent) in needs
             first = id(parent) not in self.gradients
-            if wanted and first:
+            if wanted and first and parent.op == "parameter":
+                self.gradients[id(parent)], begun = self.gradient_of(parent.parameters[0].name)
+                first = not begun
+            elif wanted and first:
                 self.gradients[id(parent)] = self.tensor(
                     "act", parent.shape, batched=parent.batched
                 )
@@ -325,7 +349,7 @@ class _Lowering:
             add.append(wanted and not first)
         if any(index >= 0 for index in din):
             self.emit("backward_in", node, din + padding, add + [False] * len(padding))
-        if self.trains(node):
+        if self.trains(node) and node.op != "parameter":
             self.differentiate_parameters(node)
 
     def differentiate_parameters(self, node: Node) -> None:
@@ -343,11 +367,19 @@ class _Lowering:
                 din.append(-1)
                 add.append(False)
                 continue
-            offset, shape = self.store.place(name)
-            din.append(self.tensor("grad", shape, batched=False, offset=offset))
-            add.append(self.request.accumulate or name in self.written)
-            self.written.add(name)
+            gradient, begun = self.gradient_of(name)
+            din.append(gradient)
+            add.append(begun)
         self.emit("backward_param", node, padding + din, [False] * len(padding) + add)
+
+    def gradient_of(self, name: str) -> tuple[int, bool]:
+        """A parameter's place in the gradient vector, and whether something is there already."""
+        if self.request.gradient is None:
+            self.request = replace(self.request, gradient=self.store.new_vector())
+        offset, shape = self.store.place(name)
+        begun = self.request.accumulate or name in self.written
+        self.written.add(name)
+        return self.tensor("grad", shape, batched=False, offset=offset), begun
 
     def shared(self, names: list[str]) -> bool:
         """Whether another node reads one of these parameters too."""
@@ -379,6 +411,16 @@ class _Lowering:
             if t.arena == "act" and (self.request.keep or t.index in kept):
                 t.last = len(self.instructions)
         return place(self.tensors, self.request.capacity, self.store.bits // 8)
+
+
+def merged(request: Request) -> Request:
+    """The request with chains of elementwise functions as one node each."""
+    nodes = topological([*request.results, *request.keep, *([request.output] if request.output else [])])
+    if not any(node.op in COMPOSED for node in nodes):
+        return request
+    from pybp.fuse import merged  # most models have nothing to merge
+
+    return merged(request)
 
 
 def capacity_for(rows: int) -> int:

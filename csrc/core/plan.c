@@ -287,6 +287,16 @@ static bool affine_fits(const pb_plan *p, const pb_instr *k) {
          y->ndim > 0 && a->shape.dim[1] == y->dim[y->ndim - 1];
 }
 
+/* Ops of several inputs ask which of them want a gradient; the others, losses among them, write that
+   of the first unasked. */
+static bool wants_gradient(const pb_instr *k) {
+  int flowing = k->op->max_in - k->op->params - k->op->running;
+  bool wanted = k->din[0] != -1;
+  for (int j = 1; j < flowing && j < k->nin && !(k->op->flags & PB_PER_ROW); j++)
+    wanted |= k->din[j] != -1;
+  return wanted;
+}
+
 static pb_status seal_instr(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i];
   if ((k->phase == PB_FORWARD) != (i < p->nforward))
@@ -319,7 +329,7 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   if (!k->run) return refuse(p, "instruction %d: %s has no such phase", (int)i, k->op->name);
   if (!apart(p, k))
     return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
-  if (k->phase == PB_BACKWARD_IN && k->din[0] == -1)
+  if (k->phase == PB_BACKWARD_IN && !wants_gradient(k))
     return refuse(p, "instruction %d: %s: a gradient that nobody wants", (int)i, k->op->name);
   if (k->phase == PB_DELTA) k->flops = 4 * p->tensor[k->out].size;
   if (k->phase == PB_COMMIT) k->flops = 0; /* vectors as long as a row */

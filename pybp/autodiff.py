@@ -1,0 +1,197 @@
+"""Derivatives of functions: `bp.grad`, `bp.value_and_grad` and their kin.
+
+A function is called once for every signature (shapes and precision of its arguments) with symbolic
+values; the graph that it makes is lowered to a plan like that of a model, and every call after that
+is one native run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pybp.graph import Node, Parameter
+from pybp.init import Constant
+from pybp.lower import Lowered, Request, lower
+from pybp.ops.symbols import as_node
+from pybp.store import ParameterStore
+from pybp.trees import Tree, flatten
+
+Function = Callable[..., Any]
+
+
+class _Traced:
+    """A function with arguments of one signature: its graph, its plan, and memory for a call."""
+
+    def __init__(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> None:
+        self.parameters = [Parameter(f"x{i}", s, Constant()) for i, s in enumerate(shapes)]
+        self.store = ParameterStore(self.parameters, dtype)
+        self.views = [self.store.view(p.name) for p in self.parameters]
+        self.nodes = [as_node(p, "grad") for p in self.parameters]
+        self.arguments = tree.unflatten(self.nodes)
+        self.lock = threading.Lock()
+        self.gradient = self.store.new_vector()
+        self.lowered: Lowered | None = None
+        self.tensors: list[int] = []
+
+    def lower(
+        self, value: Node, wanted: Sequence[int], keep: Sequence[Node] = (), merge: bool = True
+    ) -> None:
+        """Make the plan that computes `keep`, and the gradient of a value by the wanted leaves."""
+        still = {p.name for i, p in enumerate(self.parameters) if i not in wanted}
+        request = Request(
+            1,
+            results=[Node("row_value", (value,), attrs={"mean": 0})],
+            keep=list(keep),
+            backward=bool(wanted),
+            gradient=self.gradient,
+            sources=0,
+            still=frozenset(still),
+            merge=merge,
+        )
+        self.lowered = lower(request, self.store)
+        self.tensors = [self.lowered.value(node) for node in keep]
+
+    def run(self, leaves: list[np.ndarray], wanted: Sequence[int]) -> tuple[list, list]:
+        """What was kept, and the gradients by the wanted leaves."""
+        assert self.lowered is not None
+        with self.lock:
+            for view, leaf in zip(self.views, leaves, strict=False):
+                view[...] = leaf
+            values = self.lowered.plan.once((), 1, self.tensors)
+            found = [self.store.view(f"x{i}", self.gradient).copy() for i in wanted]
+        return values, found
+
+
+class _Transform:
+    """A function of arrays that is made of another one; keeps what it has traced, by signature."""
+
+    def __init__(self, f: Function, what: str, argnums: int | Sequence[int] = 0) -> None:
+        if not callable(f):
+            raise TypeError(f"{what} takes a function, got {f!r}")
+        self.f, self.what = f, what
+        self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        self.single = isinstance(argnums, int)
+        self.traced: dict[tuple, Any] = {}
+        self.__name__ = f"{what}({getattr(f, '__name__', 'function')})"
+        self.__doc__ = f.__doc__
+
+    def read(self, args: tuple, kwargs: dict) -> tuple[Tree, list[np.ndarray], np.dtype]:
+        """The leaves of the arguments, and the precision that suits them."""
+        tree, leaves = flatten((args, kwargs), self.what)
+        floats = [leaf.dtype for leaf in leaves if leaf.dtype.kind == "f" and leaf.ndim]
+        single = floats and all(dtype == np.float32 for dtype in floats)
+        return tree, leaves, np.dtype(np.float32 if single else np.float64)
+
+    def of(self, args: tuple, kwargs: dict) -> tuple[_Traced, Tree, list[np.ndarray]]:
+        """What has been traced for such arguments."""
+        tree, leaves, dtype = self.read(args, kwargs)
+        key = (tree.key, dtype, tuple(leaf.shape for leaf in leaves))
+        if key not in self.traced:
+            self.traced[key] = self.trace(tree, [leaf.shape for leaf in leaves], dtype, args)
+        return self.traced[key], tree, leaves
+
+    def wanted(self, args: tuple) -> list[list[int]]:
+        """The leaves of every argument to differentiate by, as numbers."""
+        counts = [len(flatten(arg, self.what)[1]) for arg in args]
+        found = []
+        for k in self.argnums:
+            at = k + len(args) if k < 0 else k
+            if not 0 <= at < len(args):
+                raise TypeError(
+                    f"{self.what}: argnums={k}, but the function was called with {len(args)} "
+                    "positional arguments"
+                )
+            found.append(list(range(sum(counts[:at]), sum(counts[: at + 1]))))
+        return found
+
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Any:
+        raise NotImplementedError
+
+    def call(self, traced: _Traced) -> Any:
+        """The function's value for symbolic arguments."""
+        args, kwargs = traced.arguments
+        return self.f(*args, **kwargs)
+
+    def gradients(self, args: tuple, found: list[np.ndarray], wanted: list[list[int]]) -> Any:
+        """Gradients in the form of the arguments."""
+        by_leaf = dict(zip((i for part in wanted for i in part), found, strict=True))
+        parts = []
+        for k, part in zip(self.argnums, wanted, strict=True):
+            tree, leaves = flatten(args[k], self.what)
+            parts.append(tree.unflatten([_like(by_leaf[i], x) for i, x in zip(part, leaves, strict=True)]))
+        return parts[0] if self.single else tuple(parts)
+
+
+def _like(gradient: np.ndarray, leaf: np.ndarray) -> Any:
+    return gradient[()] if leaf.ndim == 0 else gradient
+
+
+def scalar(value: Any, what: str) -> Node:
+    """A function's value, which must be one number."""
+    node = as_node(value, what)
+    if node.shape != ():
+        if np.prod(node.shape) == 1:
+            remedy = "take its only element, for instance by bp.ops.sum"
+        else:
+            remedy = "reduce it, for instance by bp.ops.sum, or use bp.jacobian"
+        raise TypeError(f"{what} needs a function of one number, got shape {node.shape}: {remedy}")
+    return node
+
+
+class _Grad(_Transform):
+    with_value = False
+
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
+        traced = _Traced(tree, shapes, dtype)
+        value = scalar(self.call(traced), self.what)
+        traced.lower(value, [i for part in self.wanted(args) for i in part], [value])
+        return traced
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, _, leaves = self.of(args, kwargs)
+        wanted = self.wanted(args)
+        values, found = traced.run(leaves, [i for part in wanted for i in part])
+        gradients = self.gradients(args, found, wanted)
+        return (values[0][()], gradients) if self.with_value else gradients
+
+
+class _ValueAndGrad(_Grad):
+    with_value = True
+
+
+def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """The gradient of a function of one number's value, as a function of the same arguments.
+
+    `f` is written with Python's operators and `bp.ops`; its arguments are numbers, arrays, and
+    tuples, lists and dicts of them. `argnums` says by which to differentiate: a number gives that
+    argument's gradient, a tuple a tuple of them. Work is in float64 unless all arrays are float32.
+
+    Reverse accumulation: Linnainmaa, BIT 16, 1976.
+
+    >>> import pybp as bp
+    >>> bp.grad(lambda x: x**3)(2.0)
+    12.0
+    >>> bp.grad(lambda w, x: bp.ops.sum(bp.ops.tanh(w * x)))([0.0, 0.0], [1.0, 2.0])
+    [1.0, 2.0]
+
+    Raises
+    ------
+    TypeError
+        The value is no single number, or the function asks for a value while it is traced: a branch
+        that depends on values is written with `bp.ops.where`.
+    """
+    return _Grad(f, "bp.grad", argnums)
+
+
+def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """The value and the gradient, from one run: see `grad`.
+
+    >>> import pybp as bp
+    >>> bp.value_and_grad(lambda x: x * x)(3.0)
+    (9.0, 6.0)
+    """
+    return _ValueAndGrad(f, "bp.value_and_grad", argnums)

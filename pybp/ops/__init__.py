@@ -1,0 +1,16 @@
+"""NumPy-like functions on symbolic values: what custom layers, losses and functions are made of.
+
+Operands are nodes of a graph (what `Layer.build` is given and what a function under `bp.grad` gets),
+parameters, numbers and NumPy arrays. The axis of the batch is invisible: axes are those of one row,
+and values that are the same for all rows broadcast with those that are not.
+
+    def loss(y_true, y_pred):
+        return bp.ops.mean(bp.ops.log(bp.ops.cosh(y_pred - y_true)))
+
+Nothing is computed when such a function is called. Its graph is lowered once to a plan, in which
+chains of elementwise functions are one pass over tiles that stay in cache, and runs natively.
+"""
+
+from pybp.ops import elementwise as _elementwise
+
+globals().update(_elementwise.FUNCTIONS)
