@@ -11,6 +11,26 @@ Nothing is computed when such a function is called. Its graph is lowered once to
 chains of elementwise functions are one pass over tiles that stay in cache, and runs natively.
 """
 
-from pybp.ops import elementwise as _elementwise
+from collections.abc import Callable
 
-globals().update(_elementwise.FUNCTIONS)
+from pybp.graph import Node
+from pybp.ops import elementwise as _elementwise
+from pybp.ops import linear as _linear
+from pybp.ops import reductions as _reductions
+from pybp.ops import shaping as _shaping
+from pybp.ops.symbols import constant
+
+FUNCTIONS: dict[str, Callable[..., Node]] = {
+    "constant": constant,
+    **_elementwise.FUNCTIONS,
+    **_shaping.FUNCTIONS,
+    **_reductions.FUNCTIONS,
+    **_linear.FUNCTIONS,
+}
+globals().update(FUNCTIONS)
+
+
+def __getattr__(name: str) -> Callable[..., Node]:
+    from pybp.errors import unknown
+
+    raise AttributeError(str(unknown("function of bp.ops", name, FUNCTIONS)))
