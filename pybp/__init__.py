@@ -24,7 +24,7 @@ from pybp import (
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config
 from pybp.layers import LAZY as _LAZY_LAYERS
-from pybp.layers import Activation, Dense, Input, Layer, PReLU
+from pybp.layers import Activation, Dense, Input, Layer, PReLU, TrainedLayer
 from pybp.model import Model
 from pybp.sequential import Sequential
 
@@ -72,17 +72,20 @@ __all__ = [
     "RMSNorm",
     "Sequential",
     "StandardScaler",
+    "TrainedLayer",
     "__version__",
     "callbacks",
     "datasets",
     "errors",
     "find_learning_rate",
     "get_num_threads",
+    "grad",
     "init",
     "layers",
     "load",
     "losses",
     "metrics",
+    "ops",
     "optim",
     "plots",
     "regularizers",
@@ -90,6 +93,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "testing",
+    "value_and_grad",
 ]
 
 

@@ -127,7 +127,7 @@ class _Transform:
 
 
 def _like(gradient: np.ndarray, leaf: np.ndarray) -> Any:
-    return gradient[()] if leaf.ndim == 0 else gradient
+    return gradient.item() if leaf.ndim == 0 else gradient
 
 
 def scalar(value: Any, what: str) -> Node:
@@ -156,7 +156,7 @@ class _Grad(_Transform):
         wanted = self.wanted(args)
         values, found = traced.run(leaves, [i for part in wanted for i in part])
         gradients = self.gradients(args, found, wanted)
-        return (values[0][()], gradients) if self.with_value else gradients
+        return (values[0].item(), gradients) if self.with_value else gradients
 
 
 class _ValueAndGrad(_Grad):
@@ -172,11 +172,11 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     Reverse accumulation: Linnainmaa, BIT 16, 1976.
 
-    >>> import pybp as bp
+    >>> import numpy as np, pybp as bp
     >>> bp.grad(lambda x: x**3)(2.0)
     12.0
-    >>> bp.grad(lambda w, x: bp.ops.sum(bp.ops.tanh(w * x)))([0.0, 0.0], [1.0, 2.0])
-    [1.0, 2.0]
+    >>> bp.grad(lambda w, x: bp.ops.sum(bp.ops.tanh(w * x)))(np.zeros(2), np.ones(2))
+    array([1., 1.])
 
     Raises
     ------

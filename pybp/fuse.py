@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pybp import _core
-from pybp.graph import Node, topological
+from pybp.graph import OPS, Node, topological
 
 if TYPE_CHECKING:
     from pybp.lower import Request
@@ -21,6 +21,7 @@ STEPS: dict[str, int] = _core.steps()  # how many operands a step has
 NUMBERS = {name: number for number, name in enumerate(STEPS)}
 MOST_STEPS, MOST_INPUTS = 64, 6  # of an expression, as csrc/ops/expression.c has it
 
+SUM = [("add", (0, 1))]
 Step = tuple[str, tuple[int | float, ...]]  # operands are values' indices; of a constant, its value
 
 
@@ -82,54 +83,105 @@ class _Group:
         return few and self.size + steps <= MOST_STEPS
 
 
-class _Merger:
+class _Pass:
+    """One way through the graph of a request, which makes another of it."""
+
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.backward = request.backward
-        ends = [request.output] if request.output else []
+        ends = [] if request.output is None else [request.output]
         self.roots = [*request.results, *ends, *request.keep]
         self.order = topological(self.roots)
         self.held = {id(node) for node in [*self.roots, *request.wrt]}
         self.new: dict[int, Node] = {}
+        self.readers: dict[int, list[Node]] = {id(node): [] for node in self.order}
+        for node in self.order:
+            for x in node.inputs:
+                self.readers[id(x)].append(node)
+
+    def run(self) -> Request:
+        for node in self.order:
+            found = self.replaced(node)
+            if found is not None:
+                self.new[id(node)] = found
+
+        def now(nodes: Iterable[Node]) -> list[Node]:
+            return [self.new.get(id(node), node) for node in nodes]
+
+        r = self.request
+        output = None if r.output is None else self.new[id(r.output)]
+        return replace(
+            r, results=now(r.results), output=output, keep=now(r.keep), wrt=now(r.wrt)
+        )
+
+    def replaced(self, node: Node) -> Node | None:
+        """What stands for the node, all before it being replaced; None where nothing need."""
+        inputs = tuple(self.new[id(x)] for x in node.inputs)
+        same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
+        return node if same else replace(node, inputs=inputs)
+
+    def inside(self, node: Node) -> bool:
+        """Whether one node alone reads it."""
+        return len(self.readers[id(node)]) == 1 and id(node) not in self.held
+
+
+class _Linear(_Pass):
+    """x W' and x W' + b with parameters W [O, I] and b [O] are the op `dense`, which hands their
+    gradients to the optimiser as it makes them."""
+
+    def replaced(self, node: Node) -> Node | None:
+        product, bias = node, ()
+        if node.op == "expression" and decode(node.attrs["program"]) == SUM:
+            product, bias = self.biased(*node.inputs)
+        weight = self.weight(product)
+        if weight is None:
+            return super().replaced(node)
+        x = self.new[id(product.inputs[0])]
+        return Node("dense", (x,), (*weight.parameters, *bias), layer=node.layer or product.layer)
+
+    @staticmethod
+    def weight(node: Node) -> Node | None:
+        plain = {"transpose_a": 0, "transpose_b": 1}
+        if node.op != "matmul" or node.attrs != plain or not node.inputs[0].batched:
+            return None
+        found = node.inputs[1]
+        return found if found.op == "parameter" and found.ndim == 2 else None
+
+    def biased(self, a: Node, b: Node) -> tuple[Node, tuple]:
+        """The product and the bias of a sum, or anything else and nothing."""
+        for product, wide in ((a, b), (b, a)):
+            source = wide.inputs[0] if wide.op == "broadcast" else wide
+            fits = source.op == "parameter" and source.shape == product.shape[-1:]
+            if self.weight(product) is not None and self.inside(product) and fits:
+                return product, source.parameters
+        return a, ()
+
+
+class _Merger(_Pass):
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.backward = request.backward
         self.needs: set[int] = {id(node) for node in request.wrt}
         for node in self.order:
             trains = any(p.trainable or not request.optimizer for p in node.parameters)
             if trains or any(id(x) in self.needs for x in node.inputs):
                 self.needs.add(id(node))
 
-    def run(self) -> Request:
-        groups = self.groups()
-        for node in self.order:
-            group = groups.get(id(node))
-            if group is not None:
-                if node is group.nodes[0]:
-                    self.new[id(node)] = self.program(node, group)
-                continue
-            inputs = tuple(self.new[id(x)] for x in node.inputs)
-            same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
-            self.new[id(node)] = node if same else replace(node, inputs=inputs)
+        self.found = self.groups()
 
-        def now(nodes: Iterable[Node]) -> list[Node]:
-            return [self.new.get(id(node), node) for node in nodes]
-
-        r = self.request
-        output = self.new[id(r.output)] if r.output else None
-        return replace(
-            r, results=now(r.results), output=output, keep=now(r.keep), wrt=now(r.wrt)
-        )
+    def replaced(self, node: Node) -> Node | None:
+        group = self.found.get(id(node))
+        if group is None:
+            return super().replaced(node)
+        return self.program(node, group) if node is group.nodes[0] else None
 
     def groups(self) -> dict[int, _Group]:
         """The group of every node that is in one."""
-        readers: dict[int, list[Node]] = {id(node): [] for node in self.order}
-        for node in self.order:
-            for x in node.inputs:
-                readers[id(x)].append(node)
         found: dict[int, _Group] = {}
         for node in reversed(self.order):
             steps = steps_of(node)
-            if steps is None or not self.free(node, readers):
+            if steps is None or not self.free(node):
                 continue
-            around = {id(found.get(id(reader))): found.get(id(reader)) for reader in readers[id(node)]}
+            around = {id(g): g for g in (found.get(id(r)) for r in self.readers[id(node)])}
             group = next(iter(around.values())) if len(around) == 1 else None
             if id(node) in self.held or group is None or not group.takes(node, len(steps)):
                 if node.op != "expression":
@@ -139,12 +191,12 @@ class _Merger:
             found[id(node)] = group
         return found
 
-    def free(self, node: Node, readers: dict[int, list[Node]]) -> bool:
+    def free(self, node: Node) -> bool:
         """Whether no producer would compute the node in its own epilogue."""
         if node.op == "expression":
             return True
         producer = node.inputs[0]
-        fuses = "fuses" in producer.flags and len(readers[id(producer)]) == 1
+        fuses = "fuses" in producer.flags and self.inside(producer)
         return not (fuses and not (self.backward and "uses_x" in node.flags))
 
     def program(self, root: Node, group: _Group) -> Node:
@@ -171,6 +223,9 @@ class _Merger:
                 steps.append((name, tuple(values[int(k)] for k in operands)))
                 values.append(len(inputs) + len(steps) - 1)
             place[id(member)] = values[-1]
+        name = steps[0][0]
+        if len(steps) == len(inputs) == 1 and name in OPS and inputs[0].shape == root.shape:
+            return Node(name, tuple(inputs), layer=root.layer)  # which its producer may compute
         return Node("expression", tuple(inputs), attrs={"program": encode(steps)}, layer=root.layer)
 
     def unspread(self, node: Node) -> Node:
@@ -185,5 +240,6 @@ class _Merger:
 
 
 def merged(request: Request) -> Request:
-    """The request with every chain of elementwise functions as one node."""
-    return _Merger(request).run() if request.merge else request
+    """The request with products of rows with a weight as `dense`, and every chain of elementwise
+    functions as one node."""
+    return _Merger(_Linear(request).run()).run() if request.merge else request

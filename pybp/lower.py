@@ -125,11 +125,11 @@ class _Lowering:
 
     def run(self) -> Lowered:
         given = [*self.request.results, *self.request.keep, *self.request.wrt]
-        given += [self.request.output] if self.request.output else []
+        given += [self.request.output] if self.request.output is not None else []
         self.request = merged(self.request)
         lowered = self.lowered()
         now = [*self.request.results, *self.request.keep, *self.request.wrt]
-        now += [self.request.output] if self.request.output else []
+        now += [self.request.output] if self.request.output is not None else []
         for old, new in zip(given, now, strict=True):  # answers to questions about what was given
             self.values[id(old)] = self.values[id(new)]
             if id(new) in self.gradients:
@@ -139,7 +139,7 @@ class _Lowering:
     def lowered(self) -> Lowered:
         r = self.request
         self.update = Update(self.store, r.rules)
-        roots = [*r.results, *([r.output] if r.output else []), *r.keep]
+        roots = [*r.results, *([r.output] if r.output is not None else []), *r.keep]
         self.order = topological(roots)
         self.number = {id(node): i for i, node in enumerate(self.order)}
         # Random numbers follow the layers that draw them, however the others are computed.
@@ -164,7 +164,7 @@ class _Lowering:
             tuple(r.state),
             r.optimizer,
             tuple(self.values[id(node)] for node in r.results),
-            self.values[id(r.output)] if r.output else -1,
+            self.values[id(r.output)] if r.output is not None else -1,
             self.readable_input(),
             r.sources,
             self.store.running,
@@ -220,7 +220,7 @@ class _Lowering:
         if node.op == "parameter":
             self.values[id(node)] = self.parameter(node.parameters[0].name)
             return
-        other = self.graph.same.get(id(node)) or self.graph.host.get(id(node))
+        other = self.graph.same.get(id(node), self.graph.host.get(id(node)))
         if other is not None:
             self.values[id(node)] = self.values[id(other)]
             return
@@ -267,8 +267,8 @@ class _Lowering:
             "saved": self.saved.get(id(node), -1),
             "din": din or [-1] * len(inputs),
             "add": add or [False] * len(inputs),
-            "dout": self.gradients.get(id(fused or node), -1) if phase in DERIVING else -1,
-            "activation": (fused.op, fused.attrs) if fused else None,
+            "dout": self.gradients.get(id(node if fused is None else fused), -1) if phase in DERIVING else -1,
+            "activation": None if fused is None else (fused.op, fused.attrs),
             "fused_update": False,
             "affine": self.affine.get(id(node), -1),
             "affine_last": id(node) in self.graph.late,
@@ -405,7 +405,7 @@ class _Lowering:
     def place(self) -> int:
         """Places for the activations; the size of their arena in bytes."""
         kept = {self.values[id(node)] for node in self.request.results}
-        if self.request.output:
+        if self.request.output is not None:
             kept.add(self.values[id(self.request.output)])
         for t in self.tensors:
             if t.arena == "act" and (self.request.keep or t.index in kept):
@@ -415,7 +415,7 @@ class _Lowering:
 
 def merged(request: Request) -> Request:
     """The request with chains of elementwise functions as one node each."""
-    nodes = topological([*request.results, *request.keep, *([request.output] if request.output else [])])
+    nodes = topological([*request.results, *request.keep, *([] if request.output is None else [request.output])])
     if not any(node.op in COMPOSED for node in nodes):
         return request
     from pybp.fuse import merged  # most models have nothing to merge

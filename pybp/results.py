@@ -32,7 +32,7 @@ class Results:
         self.target = self._feed("target", TARGETS, width)
         self._weighing = (self._feed("weights", WEIGHTS, 1),) if weighted else ()
         self.nodes = [loss.attach(output, self.target, self._weighing)]
-        self.scores = self.nodes[0].inputs[0]
+        self.scores = loss.scores(output)
         self._total = self.sum("row_weight", self.scores) if weighted else -1
         self._metrics = [(metric, metric.sums(self)) for metric in metrics if metric.native(output)]
         if len(self.nodes) > MAX_RESULTS:

@@ -12,6 +12,10 @@ from pybp.described import Described
 from pybp.graph import Node
 
 
+# Ops that may end in scores: no activation, or the functions of a custom layer.
+OPEN = {"dense", "identity", "matmul", "expression", "view", "sum", "concat", "take"}
+
+
 class Loss(Described):
     """Base of all losses.
 
@@ -62,7 +66,7 @@ def logits(name: str, output: Node, *activations: str) -> Node:
     """What goes into the last layer's activation, for a loss that includes it."""
     if output.op in activations:
         return output.inputs[0]
-    if output.op not in ("dense", "identity"):
+    if output.op not in OPEN:
         raise ValueError(
             f"loss {name!r} takes a last layer with {', '.join(activations)} or no activation, "
             f"layer {output.layer!r} ends in {output.op}"

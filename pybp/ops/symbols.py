@@ -46,8 +46,8 @@ def constant(value: Value, what: str = "constant") -> Node:
     array = np.ascontiguousarray(as_array(value, what))
     if array.size == 0:
         raise ValueError(f"bp.ops.{what}: an array of shape {np.shape(value)} has no numbers")
-    words = array.reshape(-1).view(np.int32)
-    return Node("constant", attrs={"values": words}, shape=np.shape(value), batched=False)
+    words = tuple(array.reshape(-1).view(np.int32).tolist())
+    return Node("constant", attrs={"values": words, "dims": np.shape(value)})
 
 
 def number(value: Value, what: str) -> float | None:
