@@ -29,7 +29,7 @@ from pybp.model import Model
 from pybp.sequential import Sequential
 
 if TYPE_CHECKING:
-    from pybp.autodiff import grad, value_and_grad
+    from pybp.autodiff import grad, hvp, jacobian, jvp, rounding_error, value_and_grad
     from pybp.finder import find_learning_rate
     from pybp.io import load
     from pybp.layers import (
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 
 # Imported when first named: what only some users need must not cost the others time.
 _LAZY_MODULES = {"callbacks", "datasets", "metrics", "ops", "plots", "regularizers", "testing"}
+_DERIVATIVES = ("grad", "hvp", "jacobian", "jvp", "rounding_error", "value_and_grad")
 _LAZY_FUNCTIONS = {
     "find_learning_rate": "pybp.finder",
-    "grad": "pybp.autodiff",
     "load": "pybp.io",
-    "value_and_grad": "pybp.autodiff",
+    **dict.fromkeys(_DERIVATIVES, "pybp.autodiff"),
 }
 
 __all__ = [
@@ -80,7 +80,10 @@ __all__ = [
     "find_learning_rate",
     "get_num_threads",
     "grad",
+    "hvp",
     "init",
+    "jacobian",
+    "jvp",
     "layers",
     "load",
     "losses",
@@ -89,6 +92,7 @@ __all__ = [
     "optim",
     "plots",
     "regularizers",
+    "rounding_error",
     "schedules",
     "set_num_threads",
     "show_config",

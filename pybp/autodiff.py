@@ -7,41 +7,53 @@ is one native run.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from pybp.graph import Node, Parameter
+from pybp import ops as _ops
+from pybp.graph import Node, Parameter, topological
 from pybp.init import Constant
-from pybp.lower import Lowered, Request, lower
+from pybp.lower import Request, lower
 from pybp.ops.symbols import as_node
 from pybp.store import ParameterStore
 from pybp.trees import Tree, flatten
 
 Function = Callable[..., Any]
+ops: Any = _ops
 
 
 class _Traced:
     """A function with arguments of one signature: its graph, its plan, and memory for a call."""
 
     def __init__(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> None:
+        self.dtype = dtype
         self.parameters = [Parameter(f"x{i}", s, Constant()) for i, s in enumerate(shapes)]
-        self.store = ParameterStore(self.parameters, dtype)
-        self.views = [self.store.view(p.name) for p in self.parameters]
         self.nodes = [as_node(p, "grad") for p in self.parameters]
         self.arguments = tree.unflatten(self.nodes)
+        self.out: tuple[int, ...] = ()
+        self.results: list[Node] = []
+        self.values: list[Node] = []
         self.lock = threading.Lock()
-        self.gradient = self.store.new_vector()
-        self.lowered: Lowered | None = None
-        self.tensors: list[int] = []
 
     def lower(
-        self, value: Node, wanted: Sequence[int], keep: Sequence[Node] = (), merge: bool = True
+        self,
+        value: Node,
+        wanted: Sequence[int],
+        keep: Sequence[Node] = (),
+        seed: Parameter | None = None,
+        wrt: Sequence[Node] = (),
     ) -> None:
-        """Make the plan that computes `keep`, and the gradient of a value by the wanted leaves."""
-        still = {p.name for i, p in enumerate(self.parameters) if i not in wanted}
+        """Make the plan that computes `keep`, the gradient of a value by the wanted leaves, and those
+        by `wrt`, which are looked at one by one: nothing is merged then."""
+        own = self.parameters if seed is None else [*self.parameters, seed]
+        self.store = ParameterStore(own, self.dtype)
+        self.views = [self.store.view(p.name) for p in own]
+        self.gradient = self.store.new_vector()
+        still = {p.name for i, p in enumerate(own) if i not in wanted}
         request = Request(
             1,
             results=[Node("row_value", (value,), attrs={"mean": 0})],
@@ -50,18 +62,22 @@ class _Traced:
             gradient=self.gradient,
             sources=0,
             still=frozenset(still),
-            merge=merge,
+            merge=not wrt,
+            wrt=list(wrt),
         )
-        self.lowered = lower(request, self.store)
-        self.tensors = [self.lowered.value(node) for node in keep]
+        lowered = lower(request, self.store)
+        self.plan = lowered.plan
+        self.tensors = [lowered.value(node) for node in keep]
+        self.tensors += [lowered.gradients[id(node)] for node in wrt]
 
-    def run(self, leaves: list[np.ndarray], wanted: Sequence[int]) -> tuple[list, list]:
+    def run(
+        self, leaves: Sequence[np.ndarray], wanted: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """What was kept, and the gradients by the wanted leaves."""
-        assert self.lowered is not None
         with self.lock:
-            for view, leaf in zip(self.views, leaves, strict=False):
+            for view, leaf in zip(self.views, leaves, strict=True):
                 view[...] = leaf
-            values = self.lowered.plan.once((), 1, self.tensors)
+            values = self.plan.once((), 1, self.tensors)
             found = [self.store.view(f"x{i}", self.gradient).copy() for i in wanted]
         return values, found
 
@@ -195,3 +211,191 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     (9.0, 6.0)
     """
     return _ValueAndGrad(f, "bp.value_and_grad", argnums)
+
+
+class _Jacobian(_Transform):
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
+        traced = _Traced(tree, shapes, dtype)
+        y = as_node(self.call(traced), self.what)
+        traced.out = y.shape
+        seed = Parameter("seed", y.shape, Constant())
+        value = ops.sum(ops.multiply(y, seed))
+        traced.lower(value, [i for part in self.wanted(args) for i in part], seed=seed)
+        return traced
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, _, leaves = self.of(args, kwargs)
+        wanted = self.wanted(args)
+        flat = [i for part in wanted for i in part]
+        rows: list[list[np.ndarray]] = []
+        seed = np.zeros(traced.out)
+        for at in np.ndindex(traced.out):
+            seed[at] = 1.0
+            rows.append(traced.run([*leaves, seed], flat)[1])
+            seed[at] = 0.0
+        found = [
+            np.stack(column).reshape(traced.out + column[0].shape) for column in zip(*rows, strict=True)
+        ]
+        return self.gradients(args, found, wanted)
+
+
+def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """All derivatives of an array-valued function: [*shape of the value, *shape of the argument].
+
+    One plan, and one native run in reverse for each number of the value. See `grad`.
+
+    >>> import numpy as np, pybp as bp
+    >>> bp.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    return _Jacobian(f, "bp.jacobian", argnums)
+
+
+class _Directional(_Transform):
+    """Of (x, v, *others): the derivatives of f(x, *others) along v."""
+
+    def call(self, traced: _Traced) -> Any:
+        (x, _, *others), kwargs = traced.arguments
+        return self.f(x, *others, **kwargs)
+
+    def along(self, traced: _Traced, value: Node, count: int) -> Node:
+        """The derivative of the value along v; x and v have so many leaves each."""
+        from pybp.tangents import push
+
+        directions = traced.nodes[count : 2 * count]
+        given = {id(x): v for x, v in zip(traced.nodes[:count], directions, strict=True)}
+        found = push(value, given)
+        return ops.multiply(value, 0.0) if found is None else found
+
+    def read(self, args: tuple, kwargs: dict) -> tuple[Tree, list[np.ndarray], np.dtype]:
+        if len(args) < 2:
+            raise TypeError(f"{self.what} is called with x, a direction v, and f's other arguments")
+        (tree, x), (own, v) = (flatten(arg, self.what) for arg in args[:2])
+        if tree != own or [leaf.shape for leaf in x] != [leaf.shape for leaf in v]:
+            shapes = [[leaf.shape for leaf in leaves] for leaves in (x, v)]
+            raise ValueError(f"{self.what}: x and v must be alike, got shapes {shapes[0]} and {shapes[1]}")
+        return super().read(args, kwargs)
+
+
+class _Hvp(_Directional):
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
+        traced = _Traced(tree, shapes, dtype)
+        (wanted,) = self.wanted(args)
+        slope = self.along(traced, scalar(self.call(traced), self.what), len(wanted))
+        traced.lower(slope, wanted)
+        return traced
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, _, leaves = self.of(args, kwargs)
+        wanted = self.wanted(args)
+        return self.gradients(args, traced.run(leaves, wanted[0])[1], wanted)
+
+
+def hvp(f: Function) -> Function:
+    """The product of the Hessian of f with a vector, H(x) v, as a function of (x, v, *others), where
+    f takes (x, *others) and its value is one number.
+
+    The derivative along v is taken forward, in the graph, and its gradient in reverse: a few times
+    the work of f, whatever the size of x. Pearlmutter, Neural Computation 6, 1994.
+
+    >>> import numpy as np, pybp as bp
+    >>> bp.hvp(lambda x: bp.ops.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
+    array([ 6., 12.])
+    """
+    return _Hvp(f, "bp.hvp")
+
+
+class _Jvp(_Directional):
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
+        traced = _Traced(tree, shapes, dtype)
+        value = as_node(self.call(traced), self.what)
+        slope = self.along(traced, value, len(self.wanted(args)[0]))
+        traced.lower(ops.sum(slope), (), [value, slope])
+        return traced
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, _, leaves = self.of(args, kwargs)
+        value, slope = (a.item() if a.ndim == 0 else a for a in traced.run(leaves, ())[0])
+        return value, slope
+
+
+def jvp(f: Function) -> Function:
+    """The value of f and its derivative along v, as a function of (x, v, *others), where f takes
+    (x, *others): forward accumulation.
+
+    >>> import pybp as bp
+    >>> bp.jvp(lambda x: x**2)(3.0, 1.0)
+    (9.0, 6.0)
+    """
+    return _Jvp(f, "bp.jvp")
+
+
+class _RoundingError(_Transform):
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
+        traced = _Traced(tree, shapes, dtype)
+        value = scalar(self.call(traced), self.what)
+        given = {"parameter", "constant"}
+        traced.results = [node for node in topological([value]) if node.op not in given]
+        operands = {id(x): x for node in traced.results for x in node.inputs}
+        traced.values = [*traced.results, *(x for i, x in operands.items() if x.op in given)]
+        traced.lower(value, range(len(shapes)), traced.values, wrt=traced.results)
+        return traced
+
+    def __call__(self, *args: Any, **kwargs: Any) -> float:
+        traced, _, leaves = self.of(args, kwargs)
+        found, _ = traced.run(leaves, ())
+        count = len(traced.values)
+        values = {id(x): np.abs(a.astype(np.float64)) for x, a in zip(traced.values, found, strict=False)}
+        unit = float(np.finfo(traced.dtype).eps) / 2
+        return unit * float(
+            sum(
+                (np.abs(adjoint) * _size(node, values)).sum()
+                for node, adjoint in zip(traced.results, found[count:], strict=True)
+            )
+        )
+
+
+def _size(node: Node, values: dict[int, np.ndarray]) -> Any:
+    """What the relative error of one rounding is multiplied by in an op's result: its value, or for
+    sums of many terms the terms' magnitudes, once for each addition."""
+    inputs = [values[id(x)] for x in node.inputs]
+    if node.op == "sum":
+        terms = inputs[0].size // max(1, math.prod(node.shape))
+        axes = node.attrs["axes"]
+        return max(1, terms - 1) * inputs[0].sum(axes, keepdims=bool(node.attrs["keep"]))
+    if node.op == "matmul":
+        a, b = (
+            np.swapaxes(x, -1, -2) if turned else x
+            for x, turned in zip(inputs, node.attrs.values(), strict=True)
+        )
+        return a.shape[-1] * (a @ b)
+    if node.op == "scan" and not node.attrs["product"]:
+        return np.arange(1, node.shape[-1] + 1) * np.cumsum(inputs[0], -1)
+    if node.op in ("view", "broadcast", "concat", "take"):
+        return 0.0  # which round nothing
+    return values[id(node)]
+
+
+def rounding_error(f: Function) -> Function:
+    """A bound, to first order, of the rounding error of f's value, as a function of f's arguments.
+
+    The adjoint of every intermediate result, its derivative dy/dv, says what an error of v makes of
+    the value; rounding v makes one of at most |v| eps/2. So, over all results v of the computation,
+
+        |error| <= eps/2 sum |dy/dv| |v|
+
+    For which purpose Linnainmaa invented the reverse accumulation of derivatives: "Taylor expansion
+    of the accumulated rounding error", BIT 16, 1976, 146-160. Functions such as exp count as one
+    rounding, each addition of a sum or a product of matrices as its own. Arguments count as exact.
+
+    >>> import numpy as np, pybp as bp
+    >>> def f(x):  # cancellation makes much of small errors
+    ...     return bp.ops.sum((x + 1000) ** 2 - 1000**2 - 2000 * x)
+    >>> x = np.float32([0.1, 0.2, 0.3])
+    >>> value = bp.value_and_grad(f)(x)[0]
+    >>> error = abs(value - bp.value_and_grad(f)(x.astype(float))[0])
+    >>> 0 < error <= bp.rounding_error(f)(x) < 1
+    True
+    """
+    return _RoundingError(f, "bp.rounding_error")

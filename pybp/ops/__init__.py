@@ -18,7 +18,7 @@ from pybp.ops import elementwise as _elementwise
 from pybp.ops import linear as _linear
 from pybp.ops import reductions as _reductions
 from pybp.ops import shaping as _shaping
-from pybp.ops.symbols import constant
+from pybp.ops.symbols import apply, constant  # noqa: F401
 
 FUNCTIONS: dict[str, Callable[..., Node]] = {
     "constant": constant,
