@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import loss_reference
 import numpy as np
+import symbolic_reference
 from loss_reference import log_softmax, softmax
 
 
@@ -42,7 +43,7 @@ def gelu_tanh(x):
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-REFERENCE = loss_reference.REFERENCE | {
+REFERENCE = loss_reference.REFERENCE | symbolic_reference.REFERENCE | {
     "feed": lambda x, source, scale: scale * x,
     "dense": lambda x, w, b=0.0: x @ w.T + b,
     "sparse_dense": lambda x, w, b=0.0, *, source, scale: scale * x @ w.T + b,
@@ -232,4 +233,5 @@ CASES = {
     "layer_norm": list(row_norms(2)),
     "rms_norm": list(row_norms(1)),
 }
-CASES |= {op: [Case(**use) for use in uses] for op, uses in loss_reference.CASES.items()}
+for family in (loss_reference, symbolic_reference):
+    CASES |= {op: [Case(**use) for use in uses] for op, uses in family.CASES.items()}
