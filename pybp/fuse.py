@@ -166,13 +166,17 @@ class _Merger(_Pass):
             if trains or any(id(x) in self.needs for x in node.inputs):
                 self.needs.add(id(node))
 
+        self.changing: set[int] = set()  # what stands for the nodes that need a gradient
         self.found = self.groups()
 
     def replaced(self, node: Node) -> Node | None:
         group = self.found.get(id(node))
-        if group is None:
-            return super().replaced(node)
-        return self.program(node, group) if node is group.nodes[0] else None
+        if group is not None and node is not group.nodes[0]:
+            return None
+        new = super().replaced(node) if group is None else self.program(node, group)
+        if id(node) in self.needs and new is not None:
+            self.changing.add(id(new))
+        return new
 
     def groups(self) -> dict[int, _Group]:
         """The group of every node that is in one."""
@@ -207,7 +211,8 @@ class _Merger(_Pass):
             for x in member.inputs:
                 if id(x) not in group.ids and id(x) not in place:
                     place[id(x)] = len(inputs)
-                    inputs.append(self.unspread(x))
+                    inputs.append(self.new[id(x)])
+        inputs = self.unspread(inputs, root)
         steps: list[Step] = []
         constants: dict[bytes, int] = {}
         for member in reversed(group.nodes):
@@ -224,19 +229,25 @@ class _Merger(_Pass):
                 values.append(len(inputs) + len(steps) - 1)
             place[id(member)] = values[-1]
         name = steps[0][0]
-        if len(steps) == len(inputs) == 1 and name in OPS and inputs[0].shape == root.shape:
+        plain = name in OPS and (OPS[name]["differentiable"] or not self.backward)
+        if len(steps) == len(inputs) == 1 and plain and inputs[0].shape == root.shape:
             return Node(name, tuple(inputs), layer=root.layer)  # which its producer may compute
         return Node("expression", tuple(inputs), attrs={"program": encode(steps)}, layer=root.layer)
 
-    def unspread(self, node: Node) -> Node:
-        """What a broadcast reads, where an expression may read it too: nobody wants its gradient."""
-        new = self.new[id(node)]
-        if node.op != "broadcast" or (self.backward and id(node) in self.needs):
-            return new
-        source = new.inputs[0]
-        given = [(source.shape, source.batched), (new.shape, new.batched)]
-        program = {"program": encode([("add", (0, 1))])}
-        return source if _core.infer("expression", program, given) else new
+    def unspread(self, inputs: list[Node], root: Node) -> list[Node]:
+        """The inputs, with what broadcasts read in the place of those whose gradient nobody wants,
+        as long as one of them has the whole shape: an expression spreads the others itself."""
+        found = list(inputs)
+        for i, node in enumerate(inputs):
+            if node.op != "broadcast" or (self.backward and id(node) in self.changing):
+                continue
+            trial = [*found[:i], node.inputs[0], *found[i + 1 :]]
+            given = [(x.shape, x.batched) for x in trial]
+            program = encode([("add", (0, len(trial) - 1))])
+            rule = _core.infer("expression", {"program": program}, given)
+            if rule and rule[:2] == (root.shape, root.batched):
+                found = trial
+        return found
 
 
 def merged(request: Request) -> Request:

@@ -19,6 +19,14 @@ def _no_value(kind: str) -> str:
     )
 
 
+# NumPy's name of what an operator between an array and something else calls -> ours.
+ARRAY_OPERATORS = {
+    **{name: name for name in ("add", "subtract", "multiply", "power", "matmul", "remainder")},
+    **{name: name for name in ("floor_divide", "less", "less_equal", "greater", "greater_equal")},
+    **{name: name for name in ("equal", "not_equal", "divide")},
+}
+
+
 class Symbolic:
     """Base of `graph.Node` and `graph.Parameter`: what stands for numbers that are not known yet.
 
@@ -27,7 +35,6 @@ class Symbolic:
     between them says whether they are the same object.
     """
 
-    __array_ufunc__ = None  # an array's operators leave the work to ours
     __hash__ = object.__hash__
     shape: tuple[int, ...]
 
@@ -146,6 +153,16 @@ class Symbolic:
     def min(self, axis: Any = None, keepdims: bool = False) -> Any:
         """`bp.ops.min`."""
         return _ops().min(self, axis, keepdims)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """An array's operators are ours; NumPy's functions are not."""
+        name = ARRAY_OPERATORS.get(ufunc.__name__)
+        if name is None or method != "__call__" or options:
+            raise TypeError(
+                f"{_no_value('array')}. Use the functions of bp.ops instead of NumPy's: bp.ops."
+                f"{ufunc.__name__} for np.{ufunc.__name__}"
+            )
+        return getattr(_ops(), name)(*inputs)
 
     def __bool__(self) -> NoReturn:
         raise TypeError(

@@ -7,7 +7,7 @@ import numpy as np
 from pybp.graph import Node
 from pybp.ops.reductions import sum as total
 from pybp.ops.shaping import expand_dims, reshape, strides_of, swapaxes
-from pybp.ops.symbols import Value, apply, as_node, spread
+from pybp.ops.symbols import Value, apply, as_node, distinct, spread
 
 
 def matmul(a: Value, b: Value) -> Node:
@@ -50,7 +50,7 @@ def _product(a: Node, b: Node) -> Node:
     if turned_a and turned_b:
         plain_a, turned_a = a, False
     attrs = {"transpose_a": int(turned_a), "transpose_b": int(turned_b)}
-    return Node("matmul", (plain_a, plain_b), attrs=attrs, layer=a.layer)
+    return Node("matmul", distinct((plain_a, plain_b)), attrs=attrs, layer=a.layer)
 
 
 def _lead(a: Node, b: Node) -> tuple[int, ...]:

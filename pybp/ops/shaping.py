@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pybp.graph import Node
-from pybp.ops.symbols import Value, as_node, constant, spread
+from pybp.ops.symbols import Value, as_node, constant, distinct, spread
 
 MOST_INPUTS = 6  # of one concat
 
@@ -220,7 +220,7 @@ def concatenate(values: Iterable[Value], axis: int = 0) -> Node:
     while len(nodes) > 1:
         parts = [nodes[i : i + MOST_INPUTS] for i in range(0, len(nodes), MOST_INPUTS)]
         nodes = [
-            part[0] if len(part) == 1 else Node("concat", tuple(part), attrs={"axis": at})
+            part[0] if len(part) == 1 else Node("concat", distinct(part), attrs={"axis": at})
             for part in parts
         ]
     return nodes[0]

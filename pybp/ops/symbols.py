@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,16 @@ def spread(node: Node, shape: tuple[int, ...], batched: bool) -> Node:
     if (node.shape, node.batched) == (shape, batched):
         return node
     return Node("broadcast", (node,), attrs={"dims": shape, "batched": int(batched)})
+
+
+def distinct(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes as inputs of one op, which writes the gradient of each: one that comes again comes as
+    a copy."""
+    found: list[Node] = []
+    for node in nodes:
+        again = any(node is other for other in found)
+        found.append(Node("identity", (node,)) if again else node)
+    return tuple(found)
 
 
 def apply(step: str, *operands: Value, what: str = "") -> Node:
