@@ -138,7 +138,9 @@ class _Transform:
         parts = []
         for k, part in zip(self.argnums, wanted, strict=True):
             tree, leaves = flatten(args[k], self.what)
-            parts.append(tree.unflatten([_like(by_leaf[i], x) for i, x in zip(part, leaves, strict=True)]))
+            parts.append(
+                tree.unflatten([_like(by_leaf[i], x) for i, x in zip(part, leaves, strict=True)])
+            )
         return parts[0] if self.single else tuple(parts)
 
 
@@ -234,7 +236,8 @@ class _Jacobian(_Transform):
             rows.append(traced.run([*leaves, seed], flat)[1])
             seed[at] = 0.0
         found = [
-            np.stack(column).reshape(traced.out + column[0].shape) for column in zip(*rows, strict=True)
+            np.stack(column).reshape(traced.out + column[0].shape)
+            for column in zip(*rows, strict=True)
         ]
         return self.gradients(args, found, wanted)
 
@@ -274,7 +277,9 @@ class _Directional(_Transform):
         (tree, x), (own, v) = (flatten(arg, self.what) for arg in args[:2])
         if tree != own or [leaf.shape for leaf in x] != [leaf.shape for leaf in v]:
             shapes = [[leaf.shape for leaf in leaves] for leaves in (x, v)]
-            raise ValueError(f"{self.what}: x and v must be alike, got shapes {shapes[0]} and {shapes[1]}")
+            raise ValueError(
+                f"{self.what}: x and v must be alike, got shapes {shapes[0]} and {shapes[1]}"
+            )
         return super().read(args, kwargs)
 
 
@@ -293,8 +298,8 @@ class _Hvp(_Directional):
 
 
 def hvp(f: Function) -> Function:
-    """The product of the Hessian of f with a vector, H(x) v, as a function of (x, v, *others), where
-    f takes (x, *others) and its value is one number.
+    """The product of the Hessian of f with a vector, H(x) v, as a function of (x, v, *others),
+    where f takes (x, *others) and its value is one number.
 
     The derivative along v is taken forward, in the graph, and its gradient in reverse: a few times
     the work of f, whatever the size of x. Pearlmutter, Neural Computation 6, 1994.
@@ -346,7 +351,9 @@ class _RoundingError(_Transform):
         traced, _, leaves = self.of(args, kwargs)
         found, _ = traced.run(leaves, ())
         count = len(traced.values)
-        values = {id(x): np.abs(a.astype(np.float64)) for x, a in zip(traced.values, found, strict=False)}
+        values = {
+            id(x): np.abs(a.astype(np.float64)) for x, a in zip(traced.values, found, strict=False)
+        }
         unit = float(np.finfo(traced.dtype).eps) / 2
         return unit * float(
             sum(

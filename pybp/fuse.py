@@ -109,9 +109,7 @@ class _Pass:
 
         r = self.request
         output = None if r.output is None else self.new[id(r.output)]
-        return replace(
-            r, results=now(r.results), output=output, keep=now(r.keep), wrt=now(r.wrt)
-        )
+        return replace(r, results=now(r.results), output=output, keep=now(r.keep), wrt=now(r.wrt))
 
     def replaced(self, node: Node) -> Node | None:
         """What stands for the node, all before it being replaced; None where nothing need."""

@@ -267,7 +267,9 @@ class _Lowering:
             "saved": self.saved.get(id(node), -1),
             "din": din or [-1] * len(inputs),
             "add": add or [False] * len(inputs),
-            "dout": self.gradients.get(id(node if fused is None else fused), -1) if phase in DERIVING else -1,
+            "dout": self.gradients.get(id(node if fused is None else fused), -1)
+            if phase in DERIVING
+            else -1,
             "activation": None if fused is None else (fused.op, fused.attrs),
             "fused_update": False,
             "affine": self.affine.get(id(node), -1),
@@ -415,7 +417,9 @@ class _Lowering:
 
 def merged(request: Request) -> Request:
     """The request with chains of elementwise functions as one node each."""
-    nodes = topological([*request.results, *request.keep, *([] if request.output is None else [request.output])])
+    nodes = topological(
+        [*request.results, *request.keep, *([] if request.output is None else [request.output])]
+    )
     if not any(node.op in COMPOSED for node in nodes):
         return request
     from pybp.fuse import merged  # most models have nothing to merge

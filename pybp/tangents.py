@@ -116,8 +116,9 @@ PARTIALS: dict[str, tuple[Factor, ...]] = {
     "elu": (lambda v, x, a: o.where(o.greater(x, 0.0), 1.0, v + a),),
     "selu": (lambda v, x: o.where(o.greater(x, 0.0), SELU_SCALE, v + SELU_SCALE * SELU_ALPHA),),
     "gelu": (
-        lambda v, x: 0.5 * (1 + o.erf(x / math.sqrt(2)))
-        + x * o.exp(-0.5 * x**2) / math.sqrt(2 * math.pi),
+        lambda v, x: (
+            0.5 * (1 + o.erf(x / math.sqrt(2))) + x * o.exp(-0.5 * x**2) / math.sqrt(2 * math.pi)
+        ),
     ),
     "gelu_tanh": (_gelu_tanh,),
     "silu": (_silu,),
@@ -148,7 +149,10 @@ PARTIALS: dict[str, tuple[Factor, ...]] = {
     "add": (1, 1),
     "subtract": (1, -1),
     "multiply": (lambda v, x, y: y, lambda v, x, y: x),
-    "divide": (lambda v, x, y: 1 / y if isinstance(y, float) else o.reciprocal(y), lambda v, x, y: -v / y),
+    "divide": (
+        lambda v, x, y: 1 / y if isinstance(y, float) else o.reciprocal(y),
+        lambda v, x, y: -v / y,
+    ),
     "power": (lambda v, x, y: y * o.power(x, y - 1), lambda v, x, y: v * o.log(x)),
     "maximum": _shares(smaller=False),
     "minimum": _shares(smaller=True),
@@ -175,9 +179,7 @@ def _matmul(node: Node, da: Tangent, db: Tangent) -> Tangent:
 
 
 def _concat(node: Node, *tangents: Tangent) -> Node:
-    parts = [
-        0 * x if t is None else t for x, t in zip(node.inputs, tangents, strict=True)
-    ]
+    parts = [0 * x if t is None else t for x, t in zip(node.inputs, tangents, strict=True)]
     return Node("concat", tuple(parts), attrs=node.attrs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -169,7 +170,7 @@ def check_grad(
     for k, (leaf, gradient) in enumerate(zip(leaves, gradients, strict=True)):
         name = f"argument {k}"
 
-        def value(step: float, k: int = k) -> float:
+        def value(step: float, k: int, v: np.ndarray) -> float:
             moved = [x + step * v if i == k else x for i, x in enumerate(leaves)]
             return derive(*tree.unflatten(moved))[0]
 
@@ -177,6 +178,7 @@ def check_grad(
         errors[name] = 0.0
         for v in _probes(gradient, rng, entries, directions):
             size = float(np.abs(leaf[v != 0]).max(initial=0.0))
-            error = _compared(value, size, name, gradient, v, scale, tolerance)
+            along = partial(value, k=k, v=v)
+            error = _compared(along, size, name, gradient, v, scale, tolerance)
             errors[name] = max(errors[name], error)
     return GradCheck(max(errors.values(), default=0.0), errors)

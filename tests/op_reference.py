@@ -43,53 +43,57 @@ def gelu_tanh(x):
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
-REFERENCE = loss_reference.REFERENCE | symbolic_reference.REFERENCE | {
-    "feed": lambda x, source, scale: scale * x,
-    "dense": lambda x, w, b=0.0: x @ w.T + b,
-    "sparse_dense": lambda x, w, b=0.0, *, source, scale: scale * x @ w.T + b,
-    # In lanes, [C, P]: tests/test_lanes.py trains with them.
-    "lanes_feed": lambda x, source, scale: scale * x.T,
-    "lanes_dense": lambda x, w, b=0.0: w @ x + np.reshape(b, (-1, 1)),
-    "lanes_rows": lambda x: x.T,
-    "lanes_softmax_cross_entropy": lambda z, t, smoothing: REFERENCE["softmax_cross_entropy"](
-        z.T, t, smoothing
-    ),
-    "identity": lambda x: x,
-    "relu": lambda x: np.maximum(x, 0),
-    "tanh": np.tanh,
-    "sigmoid": sigmoid,
-    "exp": np.exp,
-    "log": np.log,
-    "erf": erf,
-    "step": lambda x: np.heaviside(x, 1.0),
-    "leaky_relu": lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
-    "elu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)),
-    "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),
-    "gelu": gelu,
-    "gelu_tanh": gelu_tanh,
-    "silu": lambda x: x * sigmoid(x),
-    "mish": lambda x: x * np.tanh(softplus(x)),
-    "softplus": softplus,
-    "softsign": lambda x: x / (1 + np.abs(x)),
-    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
-    "hard_tanh": lambda x: np.clip(x, -1, 1),
-    "prelu": lambda x, a: np.where(x > 0, x, a * x),
-    "maxout": lambda x, pieces: x.reshape(*x.shape[:-1], -1, pieces).max(axis=-1),
-    "softmax": softmax,
-    "log_softmax": log_softmax,
-    "dropout": lambda x, rate: x,
-    "alpha_dropout": lambda x, rate: x,
-    "gaussian_dropout": lambda x, rate: x,
-    "gaussian_noise": lambda x, stddev: x,
-    "layer_norm": lambda x, gamma=1.0, beta=0.0, *, eps: gamma * scaled(centred(x), eps) + beta,
-    "rms_norm": lambda x, gamma=1.0, *, eps: gamma * scaled(x, eps),
-    "batch_norm_affine": lambda mean, variance, gamma=1.0, beta=0.0, *, eps: np.stack(
-        [gamma / np.sqrt(variance + eps), beta - mean * gamma / np.sqrt(variance + eps)]
-    ),
-    "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps, frozen: (
-        gamma * (x - mean) / np.sqrt(variance + eps) + beta
-    ),
-}
+REFERENCE = (
+    loss_reference.REFERENCE
+    | symbolic_reference.REFERENCE
+    | {
+        "feed": lambda x, source, scale: scale * x,
+        "dense": lambda x, w, b=0.0: x @ w.T + b,
+        "sparse_dense": lambda x, w, b=0.0, *, source, scale: scale * x @ w.T + b,
+        # In lanes, [C, P]: tests/test_lanes.py trains with them.
+        "lanes_feed": lambda x, source, scale: scale * x.T,
+        "lanes_dense": lambda x, w, b=0.0: w @ x + np.reshape(b, (-1, 1)),
+        "lanes_rows": lambda x: x.T,
+        "lanes_softmax_cross_entropy": lambda z, t, smoothing: REFERENCE["softmax_cross_entropy"](
+            z.T, t, smoothing
+        ),
+        "identity": lambda x: x,
+        "relu": lambda x: np.maximum(x, 0),
+        "tanh": np.tanh,
+        "sigmoid": sigmoid,
+        "exp": np.exp,
+        "log": np.log,
+        "erf": erf,
+        "step": lambda x: np.heaviside(x, 1.0),
+        "leaky_relu": lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
+        "elu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)),
+        "selu": lambda x: SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(x)),
+        "gelu": gelu,
+        "gelu_tanh": gelu_tanh,
+        "silu": lambda x: x * sigmoid(x),
+        "mish": lambda x: x * np.tanh(softplus(x)),
+        "softplus": softplus,
+        "softsign": lambda x: x / (1 + np.abs(x)),
+        "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+        "hard_tanh": lambda x: np.clip(x, -1, 1),
+        "prelu": lambda x, a: np.where(x > 0, x, a * x),
+        "maxout": lambda x, pieces: x.reshape(*x.shape[:-1], -1, pieces).max(axis=-1),
+        "softmax": softmax,
+        "log_softmax": log_softmax,
+        "dropout": lambda x, rate: x,
+        "alpha_dropout": lambda x, rate: x,
+        "gaussian_dropout": lambda x, rate: x,
+        "gaussian_noise": lambda x, stddev: x,
+        "layer_norm": lambda x, gamma=1.0, beta=0.0, *, eps: gamma * scaled(centred(x), eps) + beta,
+        "rms_norm": lambda x, gamma=1.0, *, eps: gamma * scaled(x, eps),
+        "batch_norm_affine": lambda mean, variance, gamma=1.0, beta=0.0, *, eps: np.stack(
+            [gamma / np.sqrt(variance + eps), beta - mean * gamma / np.sqrt(variance + eps)]
+        ),
+        "batch_norm": lambda x, mean, variance, gamma=1.0, beta=0.0, *, momentum, eps, frozen: (
+            gamma * (x - mean) / np.sqrt(variance + eps) + beta
+        ),
+    }
+)
 
 
 @dataclass

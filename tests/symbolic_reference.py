@@ -32,7 +32,9 @@ def fold(x, kind):
 
 
 def broadcast(x, dims, batched):
-    return np.broadcast_to(x.reshape(len(x), *[1] * (len(dims) + 1 - x.ndim), *x.shape[1:]), (len(x), *dims))
+    return np.broadcast_to(
+        x.reshape(len(x), *[1] * (len(dims) + 1 - x.ndim), *x.shape[1:]), (len(x), *dims)
+    )
 
 
 def matmul(a, b, transpose_a, transpose_b):
@@ -133,7 +135,12 @@ CASES = {
     ],
     "sum": [
         {"inputs": [s], "attrs": {"axes": axes, "keep": keep}, "rows": n}
-        for s, axes, n in [((7,), (0,), 5), ((3, 5), (0,), 6), ((3, 130), (0, 1), 4), ((2, 9, 3, 5), (0, 2), 3)]
+        for s, axes, n in [
+            ((7,), (0,), 5),
+            ((3, 5), (0,), 6),
+            ((3, 130), (0, 1), 4),
+            ((2, 9, 3, 5), (0, 2), 3),
+        ]
         for keep in (0, 1)
     ],
     "view": [

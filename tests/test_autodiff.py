@@ -299,12 +299,18 @@ def test_a_planted_wrong_derivative_is_flagged(monkeypatch):
         value = o.log1p(o.stop_gradient(x))
         return o.sum(value + o.log(x) - o.stop_gradient(o.log(x)))
 
-    with pytest.raises(AssertionError, match=r"gradient of argument 0\[0\] is 2, differences say 0.66"):
+    with pytest.raises(
+        AssertionError, match=r"gradient of argument 0\[0\] is 2, differences say 0.66"
+    ):
         check_grad(wrong, x)
 
     steps = fuse.steps_of
     monkeypatch.setattr(
-        fuse, "steps_of", lambda n: [(*s,) if s[0] != "sin" else ("cos", s[1]) for s in steps(n)] if steps(n) else None
+        fuse,
+        "steps_of",
+        lambda n: (
+            [(*s,) if s[0] != "sin" else ("cos", s[1]) for s in steps(n)] if steps(n) else None
+        ),
     )
     value, slope = bp.value_and_grad(lambda x: o.sum(o.sin(x)))(x)
     assert value == pytest.approx(np.cos(x).sum())  # the program is another one: both are wrong

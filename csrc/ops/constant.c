@@ -27,4 +27,5 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
   }
 }
 
-PB_OP(constant) = {.name = "constant", .attrs = "values:code dims:code", .infer = infer, .forward = forward};
+PB_OP(constant) = {
+    .name = "constant", .attrs = "values:code dims:code", .infer = infer, .forward = forward};

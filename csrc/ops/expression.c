@@ -19,7 +19,7 @@ enum {
   MOST_VALUES = PB_MAX_IN + MOST_STEPS,
   CACHE = 24 * 1024, /* bytes of a tile's values and their gradients */
   MOST_TILE = 512,
-  GRAIN = 64         /* tiles are multiples of it */
+  GRAIN = 64 /* tiles are multiples of it */
 };
 
 /* Where an input's element for element e of y is: (e / div) % mod, or e / div for mod 0. */
@@ -106,12 +106,12 @@ typedef struct {
   const pb_instr *k;
   const pb_lane *lane;
   int nin, steps, values;
-  int64_t tile, begin, end;        /* elements of y */
+  int64_t tile, begin, end; /* elements of y */
   spread spread[PB_MAX_IN];
-  bool whole[PB_MAX_IN];           /* read where it lies */
+  bool whole[PB_MAX_IN]; /* read where it lies */
   const real *value[MOST_VALUES];
-  real *room[MOST_VALUES];         /* where a value can be made */
-  bool wanted[MOST_VALUES];        /* backward: depends on an input with a gradient */
+  real *room[MOST_VALUES];  /* where a value can be made */
+  bool wanted[MOST_VALUES]; /* backward: depends on an input with a gradient */
   real *adjoint[MOST_VALUES];
 } machine;
 

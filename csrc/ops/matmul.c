@@ -125,8 +125,7 @@ static void slope_a(const pb_lane *lane, sizes s, const real *dy, const real *b,
                     int64_t bottom, bool add, real *da) {
   int64_t rows = bottom - top;
   if (s.ta) product_nt(lane, rows, s.m, s.n, b + top * s.n, dy, add, da + top * s.m);
-  else if (s.tb)
-    gemm_n(rows, s.k, s.n, dy + top * s.n, s.n, 1, b, s.k, add, da + top * s.k, s.k);
+  else if (s.tb) gemm_n(rows, s.k, s.n, dy + top * s.n, s.n, 1, b, s.k, add, da + top * s.k, s.k);
   else product_nt(lane, rows, s.k, s.n, dy + top * s.n, b, add, da + top * s.k);
 }
 

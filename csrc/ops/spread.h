@@ -13,7 +13,8 @@ enum { MOST_GROUPS = PB_MAX_DIMS + 1, COLUMNS = 64, PARTS = 8 };
 
 typedef struct {
   int n;
-  int64_t length[MOST_GROUPS], big[MOST_GROUPS], small[MOST_GROUPS]; /* strides; small is 0: spread */
+  int64_t length[MOST_GROUPS], big[MOST_GROUPS],
+      small[MOST_GROUPS]; /* strides; small is 0: spread */
 } groups;
 
 PB_INLINE void add_axis(groups *g, int64_t length, bool kept) {
@@ -88,7 +89,8 @@ PB_INLINE double sum_of(const real *x, int64_t n) {
 }
 
 /* small (+)= the sums of big, in doubles; threads share the sums. */
-PB_INLINE void sum_up(const pb_lane *lane, const groups *g, const real *big, bool add, real *small) {
+PB_INLINE void sum_up(const pb_lane *lane, const groups *g, const real *big, bool add,
+                      real *small) {
   int last = g->n - 1;
   bool columns = g->small[last] != 0;
   int64_t run = g->length[last], outer = count_of(g, true), terms = count_of(g, false);

@@ -18,9 +18,13 @@
 #define XYV_ XY_ const real v = out[i];
 
 #define FLAT1(name, f) \
-  static void name##_map(int64_t n, const real *const *in, real *out) { EACH { X_ out[i] = f; } }
+  static void name##_map(int64_t n, const real *const *in, real *out) { \
+    EACH { X_ out[i] = f; } \
+  }
 #define FLAT2(name, f) \
-  static void name##_map(int64_t n, const real *const *in, real *out) { EACH { XY_ out[i] = f; } }
+  static void name##_map(int64_t n, const real *const *in, real *out) { \
+    EACH { XY_ out[i] = f; } \
+  }
 
 #define STEP1(name, f, fx) \
   FLAT1(name, f) \
@@ -38,13 +42,11 @@
   static void name##_chain(int64_t n, const real *const *in, const real *out, const real *d, \
                            real *const *din) { \
     real *dx = din[0], *dy = din[1]; \
-    if (dx) \
-      EACH { \
+    if (dx) EACH { \
         XYV_(void) x, (void)y, (void)v; \
         dx[i] += d[i] * (fx); \
       } \
-    if (dy) \
-      EACH { \
+    if (dy) EACH { \
         XYV_(void) x, (void)y, (void)v; \
         dy[i] += d[i] * (fy); \
       } \
@@ -64,7 +66,7 @@ PB_INLINE real sign_of(real x) { return x > 0 ? 1 : x < 0 ? -1 : x; }
 STEP1(negative, -x, -1)
 STEP1(absolute, r_abs(x), sign_of(x))
 STEP1(square, x *x, 2 * x)
-STEP1(reciprocal, 1 / x, -v * v)
+STEP1(reciprocal, 1 / x, -v *v)
 STEP1(sqrt, LIBM(sqrt)(x), R(0.5) / v)
 STEP1(rsqrt, 1 / LIBM(sqrt)(x), R(-0.5) * v / x)
 STEP1(expm1, r_expm1(x), v + 1)
@@ -126,10 +128,8 @@ static void where_map(int64_t n, const real *const *in, real *out) {
 static void where_chain(int64_t n, const real *const *in, const real *out, const real *d,
                         real *const *din) {
   (void)out;
-  if (din[1])
-    EACH din[1][i] += in[0][i] != 0 ? d[i] : 0;
-  if (din[2])
-    EACH din[2][i] += in[0][i] != 0 ? 0 : d[i];
+  if (din[1]) EACH din[1][i] += in[0][i] != 0 ? d[i] : 0;
+  if (din[2]) EACH din[2][i] += in[0][i] != 0 ? 0 : d[i];
 }
 
 /* --- the table --------------------------------------------------------------------------------- */
@@ -145,7 +145,8 @@ static void where_chain(int64_t n, const real *const *in, const real *out, const
 #define OF_OP(id, count) {.name = #id, .operands = count, .op = &PB_NAME(pb_op_##id)},
 #define OWN(id, count) {.name = #id, .operands = count, .map = id##_map, .chain = id##_chain},
 #define FLAT(id, count) {.name = #id, .operands = count, .map = id##_map},
-const step_kind steps_table[] = {{.name = "constant"},
+const step_kind steps_table[] = {
+    {.name = "constant"},
 #include "ops/steps.def"
 };
 const int steps_count = sizeof steps_table / sizeof *steps_table;

@@ -16,8 +16,8 @@ typedef void step_chain(int64_t n, const real *const *in, const real *out, const
 
 typedef struct {
   const char *name;
-  int operands;      /* those of an op with an attribute: x and the attribute, a constant */
-  const pb_op *op;   /* or the two that follow */
+  int operands;    /* those of an op with an attribute: x and the attribute, a constant */
+  const pb_op *op; /* or the two that follow */
   step_map *map;
   step_chain *chain; /* NULL where the derivative is 0 or does not exist */
 } step_kind;

@@ -15,8 +15,8 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   (void)attr, (void)nin;
   int inner = in[X].ndim - 1;
   if (inner < 0 || inner + in[INDEX].ndim > PB_MAX_DIMS) return false;
-  r->out = (pb_shape){.ndim = inner + in[INDEX].ndim,
-                      .batched = in[X].batched || in[INDEX].batched};
+  r->out =
+      (pb_shape){.ndim = inner + in[INDEX].ndim, .batched = in[X].batched || in[INDEX].batched};
   for (int d = 0; d < in[INDEX].ndim; d++) r->out.dim[d] = in[INDEX].dim[d];
   for (int d = 0; d < inner; d++) r->out.dim[in[INDEX].ndim + d] = in[X].dim[1 + d];
   r->flops = pb_shape_size(&r->out);

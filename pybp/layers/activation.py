@@ -58,8 +58,8 @@ class Activation(Layer):
     ) -> None:
         super().__init__(name)
         self.activation = _op_of(activation, "Activation") or "identity"
-        known = isinstance(self.activation, str)
-        self._defaults = DEFAULTS.get(self.activation, {}) if known else {}
+        name = self.activation if isinstance(self.activation, str) else ""
+        self._defaults = DEFAULTS.get(name, {})
         for key in arguments:
             if key not in self._defaults:
                 takes = ", ".join(self._defaults) or "no arguments"

@@ -16,9 +16,9 @@ class Layer(Described):
     """Base of all layers. A layer keeps its arguments and nothing else: `build` adds its nodes to a
     graph under the name that the model gives it, so one layer object may stand in many models.
 
-    A layer of your own is a class with `build`, which makes its output of its input by operators and
-    `bp.ops`. It is called once for a model; what it makes is compiled with the rest, with elementwise
-    chains merged into one pass, and runs natively. A layer with parameters derives from
+    A layer of your own is a class with `build`, which makes its output of its input by operators
+    and `bp.ops`. It is called once for a model; what it makes is compiled with the rest, with
+    elementwise chains merged into one pass, and runs natively. A layer with parameters derives from
     `pybp.TrainedLayer`. To be saved, arguments are kept as attributes of the same names.
 
     >>> import numpy as np, pybp as bp

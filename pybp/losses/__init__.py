@@ -22,7 +22,6 @@ from pybp.errors import unknown
 from pybp.losses.base import Loss
 
 if TYPE_CHECKING:
-    from pybp.losses.custom import Custom
     from pybp.losses.classification import (
         BinaryCrossEntropy,
         CrossEntropy,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
         KLDivergence,
         SquaredHinge,
     )
+    from pybp.losses.custom import Custom
     from pybp.losses.regression import (
         MAE,
         MSE,

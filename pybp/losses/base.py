@@ -11,7 +11,6 @@ from pybp._core import Source
 from pybp.described import Described
 from pybp.graph import Node
 
-
 # Ops that may end in scores: no activation, or the functions of a custom layer.
 OPEN = {"dense", "identity", "matmul", "expression", "view", "sum", "concat", "take"}
 

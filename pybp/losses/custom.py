@@ -41,7 +41,9 @@ class Custom(Loss):
 
     def __init__(self, function: Callable[[Node, Node], Any]) -> None:
         if not callable(function):
-            raise TypeError(f"Custom: the loss must be a function of (y_true, y_pred), got {function!r}")
+            raise TypeError(
+                f"Custom: the loss must be a function of (y_true, y_pred), got {function!r}"
+            )
         self.function = function
 
     @property

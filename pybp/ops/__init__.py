@@ -1,6 +1,6 @@
 """NumPy-like functions on symbolic values: what custom layers, losses and functions are made of.
 
-Operands are nodes of a graph (what `Layer.build` is given and what a function under `bp.grad` gets),
+Operands are nodes of a graph (what `Layer.build` and a function under `bp.grad` are given),
 parameters, numbers and NumPy arrays. The axis of the batch is invisible: axes are those of one row,
 and values that are the same for all rows broadcast with those that are not.
 
@@ -12,15 +12,15 @@ chains of elementwise functions are one pass over tiles that stay in cache, and 
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from pybp.graph import Node
 from pybp.ops import elementwise as _elementwise
 from pybp.ops import linear as _linear
 from pybp.ops import reductions as _reductions
 from pybp.ops import shaping as _shaping
 from pybp.ops.symbols import apply, constant  # noqa: F401
 
-FUNCTIONS: dict[str, Callable[..., Node]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "constant": constant,
     **_elementwise.FUNCTIONS,
     **_shaping.FUNCTIONS,
@@ -30,7 +30,7 @@ FUNCTIONS: dict[str, Callable[..., Node]] = {
 globals().update(FUNCTIONS)
 
 
-def __getattr__(name: str) -> Callable[..., Node]:
+def __getattr__(name: str) -> Callable[..., Any]:
     from pybp.errors import unknown
 
     raise AttributeError(str(unknown("function of bp.ops", name, FUNCTIONS)))

@@ -11,16 +11,16 @@ from pybp.ops.symbols import Value, apply, as_node, distinct, spread
 
 
 def matmul(a: Value, b: Value) -> Node:
-    """Matrix product a @ b of rows, by NumPy's rules: vectors are rows on the left and columns on the
-    right, and axes before the last two broadcast."""
+    """Matrix product a @ b of rows, by NumPy's rules: vectors are rows on the left and columns on
+    the right, and axes before the last two broadcast."""
     a, b = as_node(a, "matmul"), as_node(b, "matmul")
     if not a.shape or not b.shape:
         raise ValueError("bp.ops.matmul takes vectors and matrices: use * for a single number")
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         raise ValueError(
-            f"bp.ops.matmul: shapes {a.shape} and {b.shape} do not fit: {a.shape[-1]} != {inner} (the "
-            "axis of the batch is left out)"
+            f"bp.ops.matmul: shapes {a.shape} and {b.shape} do not fit: {a.shape[-1]} != {inner} "
+            "(the axis of the batch is left out)"
         )
     if b.ndim == 1:
         if a.ndim == 1:
@@ -70,7 +70,11 @@ def _turned(x: Node) -> tuple[Node, bool]:
         if source.ndim == x.ndim:
             turned = (*source.shape[:-2], source.shape[-1], source.shape[-2])
             strides = strides_of(source.shape)
-            if turned == x.shape and x.attrs["strides"] == (*strides[:-2], strides[-1], strides[-2]):
+            if turned == x.shape and x.attrs["strides"] == (
+                *strides[:-2],
+                strides[-1],
+                strides[-2],
+            ):
                 return source, True
     return x, False
 
@@ -95,13 +99,13 @@ def one_hot(labels: Value, classes: int) -> Node:
 def tril(x: Value, k: int = 0) -> Node:
     """A matrix with zeros above its k-th diagonal."""
     x = as_node(x, "tril")
-    return apply("multiply", x, np.tri(*x.shape[-2:], k), what="tril")
+    return apply("multiply", x, np.tri(x.shape[-2], x.shape[-1], k), what="tril")
 
 
 def triu(x: Value, k: int = 0) -> Node:
     """A matrix with zeros below its k-th diagonal."""
     x = as_node(x, "triu")
-    return apply("multiply", x, 1 - np.tri(*x.shape[-2:], k - 1), what="triu")
+    return apply("multiply", x, 1 - np.tri(x.shape[-2], x.shape[-1], k - 1), what="triu")
 
 
 FUNCTIONS = {f.__name__: f for f in (matmul, dot, outer, one_hot, tril, triu, swapaxes)}

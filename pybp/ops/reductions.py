@@ -62,7 +62,11 @@ def _fold(kind: str, x: Value, axis: Any, keepdims: bool) -> Node:
     kept = [a for a in range(x.ndim) if a not in axes]
     rows = reshape(transpose(x, [*kept, *axes]), [*(x.shape[a] for a in kept), -1])
     found = Node("fold", (rows,), attrs={"kind": KINDS[kind]})
-    return reshape(found, [1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else found
+    return (
+        reshape(found, [1 if a in axes else n for a, n in enumerate(x.shape)])
+        if keepdims
+        else found
+    )
 
 
 def max(x: Value, axis: Any = None, keepdims: bool = False) -> Node:  # noqa: A001

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ def axis_of(axis: int, ndim: int, what: str) -> int:
         raise TypeError(f"bp.ops.{what}: an axis is a whole number, got {axis!r}")
     if not -ndim <= axis < ndim:
         raise ValueError(
-            f"bp.ops.{what}: axis {axis} is out of range for rows with {ndim} axes (the axis of the "
-            "batch is left out)"
+            f"bp.ops.{what}: axis {axis} is out of range for rows with {ndim} axes (the axis of "
+            "the batch is left out)"
         )
     return int(axis) % ndim
 
@@ -128,8 +129,8 @@ def flip(x: Value, axis: int | Sequence[int] | None = None) -> Node:
 
 
 def index(x: Value, key: Any) -> Node:
-    """x[key]: whole numbers, slices with steps of either sign, `...`, None, and one array or list of
-    whole numbers or symbolic value, which takes slices by their numbers."""
+    """x[key]: whole numbers, slices with steps of either sign, `...`, None, and one array or list
+    of whole numbers or symbolic value, which takes slices by their numbers."""
     x = as_node(x, "index")
     keys = list(key) if isinstance(key, tuple) else [key]
     used = sum(k is not None and k is not Ellipsis for k in keys)
@@ -187,8 +188,8 @@ def take(x: Value, indices: Value, axis: int = 0) -> Node:
         array = np.asarray(indices)
         if array.dtype.kind not in "iu":
             raise IndexError(
-                f"indices are whole numbers, got {array.dtype}: parts that depend on a condition are "
-                "written bp.ops.where(condition, x, 0)"
+                f"indices are whole numbers, got {array.dtype}: parts that depend on a condition "
+                "are written bp.ops.where(condition, x, 0)"
             )
         if array.size and not (-x.shape[at] <= array.min() and array.max() < x.shape[at]):
             raise IndexError(f"an index is out of range for an axis of length {x.shape[at]}")
@@ -242,7 +243,7 @@ def split(x: Value, sections: int | Sequence[int], axis: int = 0) -> list[Node]:
         sections = [n // sections * i for i in range(1, sections)]
     ends = [0, *sections, n]
     before = (slice(None),) * at
-    return [index(x, (*before, slice(a, b))) for a, b in zip(ends, ends[1:], strict=False)]
+    return [index(x, (*before, slice(a, b))) for a, b in itertools.pairwise(ends)]
 
 
 def roll(x: Value, shift: int, axis: int = 0) -> Node:
@@ -256,7 +257,7 @@ def roll(x: Value, shift: int, axis: int = 0) -> Node:
     return concatenate([tail, head], at)
 
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         *(reshape, transpose, swapaxes, expand_dims, squeeze, broadcast_to, flip, index, take),

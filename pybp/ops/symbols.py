@@ -83,8 +83,8 @@ def spread(node: Node, shape: tuple[int, ...], batched: bool) -> Node:
 
 
 def distinct(nodes: Iterable[Node]) -> tuple[Node, ...]:
-    """The nodes as inputs of one op, which writes the gradient of each: one that comes again comes as
-    a copy."""
+    """The nodes as inputs of one op, which writes the gradient of each: one that comes again comes
+    as a copy."""
     found: list[Node] = []
     for node in nodes:
         again = any(node is other for other in found)
