@@ -29,7 +29,7 @@ from pybp.model import Model
 from pybp.sequential import Sequential
 
 if TYPE_CHECKING:
-    from pybp.autodiff import grad, hvp, jacobian, jvp, rounding_error, value_and_grad
+    from pybp.autodiff import grad, hvp, jacobian, jvp, value_and_grad
     from pybp.finder import find_learning_rate
     from pybp.io import load
     from pybp.layers import (
@@ -44,13 +44,15 @@ if TYPE_CHECKING:
         RMSNorm,
         StandardScaler,
     )
+    from pybp.rounding import rounding_error
 
 # Imported when first named: what only some users need must not cost the others time.
 _LAZY_MODULES = {"callbacks", "datasets", "metrics", "ops", "plots", "regularizers", "testing"}
-_DERIVATIVES = ("grad", "hvp", "jacobian", "jvp", "rounding_error", "value_and_grad")
+_DERIVATIVES = ("grad", "hvp", "jacobian", "jvp", "value_and_grad")
 _LAZY_FUNCTIONS = {
     "find_learning_rate": "pybp.finder",
     "load": "pybp.io",
+    "rounding_error": "pybp.rounding",
     **dict.fromkeys(_DERIVATIVES, "pybp.autodiff"),
 }
 

@@ -7,7 +7,6 @@ is one native run.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pybp import ops as _ops
-from pybp.graph import Node, Parameter, topological
+from pybp.graph import Node, Parameter
 from pybp.init import Constant
 from pybp.lower import Request, lower
 from pybp.ops.symbols import as_node
@@ -26,7 +25,7 @@ Function = Callable[..., Any]
 ops: Any = _ops
 
 
-class _Traced:
+class Traced:
     """A function with arguments of one signature: its graph, its plan, and memory for a call."""
 
     def __init__(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> None:
@@ -35,8 +34,6 @@ class _Traced:
         self.nodes = [as_node(p, "grad") for p in self.parameters]
         self.arguments = tree.unflatten(self.nodes)
         self.out: tuple[int, ...] = ()
-        self.results: list[Node] = []
-        self.values: list[Node] = []
         self.lock = threading.Lock()
 
     def lower(
@@ -47,8 +44,8 @@ class _Traced:
         seed: Parameter | None = None,
         wrt: Sequence[Node] = (),
     ) -> None:
-        """Make the plan that computes `keep`, the gradient of a value by the wanted leaves, and those
-        by `wrt`, which are looked at one by one: nothing is merged then."""
+        """Make the plan that computes `keep`, the gradient of a value by the wanted leaves, and
+        those by `wrt`, which are looked at one by one: nothing is merged then."""
         own = self.parameters if seed is None else [*self.parameters, seed]
         self.store = ParameterStore(own, self.dtype)
         self.views = [self.store.view(p.name) for p in own]
@@ -82,7 +79,7 @@ class _Traced:
         return values, found
 
 
-class _Transform:
+class Transform:
     """A function of arrays that is made of another one; keeps what it has traced, by signature."""
 
     def __init__(self, f: Function, what: str, argnums: int | Sequence[int] = 0) -> None:
@@ -102,7 +99,7 @@ class _Transform:
         single = floats and all(dtype == np.float32 for dtype in floats)
         return tree, leaves, np.dtype(np.float32 if single else np.float64)
 
-    def of(self, args: tuple, kwargs: dict) -> tuple[_Traced, Tree, list[np.ndarray]]:
+    def of(self, args: tuple, kwargs: dict) -> tuple[Traced, Tree, list[np.ndarray]]:
         """What has been traced for such arguments."""
         tree, leaves, dtype = self.read(args, kwargs)
         key = (tree.key, dtype, tuple(leaf.shape for leaf in leaves))
@@ -127,7 +124,7 @@ class _Transform:
     def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Any:
         raise NotImplementedError
 
-    def call(self, traced: _Traced) -> Any:
+    def call(self, traced: Traced) -> Any:
         """The function's value for symbolic arguments."""
         args, kwargs = traced.arguments
         return self.f(*args, **kwargs)
@@ -160,11 +157,11 @@ def scalar(value: Any, what: str) -> Node:
     return node
 
 
-class _Grad(_Transform):
+class _Grad(Transform):
     with_value = False
 
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
-        traced = _Traced(tree, shapes, dtype)
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
+        traced = Traced(tree, shapes, dtype)
         value = scalar(self.call(traced), self.what)
         traced.lower(value, [i for part in self.wanted(args) for i in part], [value])
         return traced
@@ -215,9 +212,9 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     return _ValueAndGrad(f, "bp.value_and_grad", argnums)
 
 
-class _Jacobian(_Transform):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
-        traced = _Traced(tree, shapes, dtype)
+class _Jacobian(Transform):
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
+        traced = Traced(tree, shapes, dtype)
         y = as_node(self.call(traced), self.what)
         traced.out = y.shape
         seed = Parameter("seed", y.shape, Constant())
@@ -255,14 +252,14 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     return _Jacobian(f, "bp.jacobian", argnums)
 
 
-class _Directional(_Transform):
+class _Directional(Transform):
     """Of (x, v, *others): the derivatives of f(x, *others) along v."""
 
-    def call(self, traced: _Traced) -> Any:
+    def call(self, traced: Traced) -> Any:
         (x, _, *others), kwargs = traced.arguments
         return self.f(x, *others, **kwargs)
 
-    def along(self, traced: _Traced, value: Node, count: int) -> Node:
+    def along(self, traced: Traced, value: Node, count: int) -> Node:
         """The derivative of the value along v; x and v have so many leaves each."""
         from pybp.tangents import push
 
@@ -284,8 +281,8 @@ class _Directional(_Transform):
 
 
 class _Hvp(_Directional):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
-        traced = _Traced(tree, shapes, dtype)
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
+        traced = Traced(tree, shapes, dtype)
         (wanted,) = self.wanted(args)
         slope = self.along(traced, scalar(self.call(traced), self.what), len(wanted))
         traced.lower(slope, wanted)
@@ -312,8 +309,8 @@ def hvp(f: Function) -> Function:
 
 
 class _Jvp(_Directional):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
-        traced = _Traced(tree, shapes, dtype)
+    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
+        traced = Traced(tree, shapes, dtype)
         value = as_node(self.call(traced), self.what)
         slope = self.along(traced, value, len(self.wanted(args)[0]))
         traced.lower(ops.sum(slope), (), [value, slope])
@@ -334,75 +331,3 @@ def jvp(f: Function) -> Function:
     (9.0, 6.0)
     """
     return _Jvp(f, "bp.jvp")
-
-
-class _RoundingError(_Transform):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Traced:
-        traced = _Traced(tree, shapes, dtype)
-        value = scalar(self.call(traced), self.what)
-        given = {"parameter", "constant"}
-        traced.results = [node for node in topological([value]) if node.op not in given]
-        operands = {id(x): x for node in traced.results for x in node.inputs}
-        traced.values = [*traced.results, *(x for i, x in operands.items() if x.op in given)]
-        traced.lower(value, range(len(shapes)), traced.values, wrt=traced.results)
-        return traced
-
-    def __call__(self, *args: Any, **kwargs: Any) -> float:
-        traced, _, leaves = self.of(args, kwargs)
-        found, _ = traced.run(leaves, ())
-        count = len(traced.values)
-        values = {
-            id(x): np.abs(a.astype(np.float64)) for x, a in zip(traced.values, found, strict=False)
-        }
-        unit = float(np.finfo(traced.dtype).eps) / 2
-        return unit * float(
-            sum(
-                (np.abs(adjoint) * _size(node, values)).sum()
-                for node, adjoint in zip(traced.results, found[count:], strict=True)
-            )
-        )
-
-
-def _size(node: Node, values: dict[int, np.ndarray]) -> Any:
-    """What the relative error of one rounding is multiplied by in an op's result: its value, or for
-    sums of many terms the terms' magnitudes, once for each addition."""
-    inputs = [values[id(x)] for x in node.inputs]
-    if node.op == "sum":
-        terms = inputs[0].size // max(1, math.prod(node.shape))
-        axes = node.attrs["axes"]
-        return max(1, terms - 1) * inputs[0].sum(axes, keepdims=bool(node.attrs["keep"]))
-    if node.op == "matmul":
-        a, b = (
-            np.swapaxes(x, -1, -2) if turned else x
-            for x, turned in zip(inputs, node.attrs.values(), strict=True)
-        )
-        return a.shape[-1] * (a @ b)
-    if node.op == "scan" and not node.attrs["product"]:
-        return np.arange(1, node.shape[-1] + 1) * np.cumsum(inputs[0], -1)
-    if node.op in ("view", "broadcast", "concat", "take"):
-        return 0.0  # which round nothing
-    return values[id(node)]
-
-
-def rounding_error(f: Function) -> Function:
-    """A bound, to first order, of the rounding error of f's value, as a function of f's arguments.
-
-    The adjoint of every intermediate result, its derivative dy/dv, says what an error of v makes of
-    the value; rounding v makes one of at most |v| eps/2. So, over all results v of the computation,
-
-        |error| <= eps/2 sum |dy/dv| |v|
-
-    For which purpose Linnainmaa invented the reverse accumulation of derivatives: "Taylor expansion
-    of the accumulated rounding error", BIT 16, 1976, 146-160. Functions such as exp count as one
-    rounding, each addition of a sum or a product of matrices as its own. Arguments count as exact.
-
-    >>> import numpy as np, pybp as bp
-    >>> def f(x):  # cancellation makes much of small errors
-    ...     return bp.ops.sum((x + 1000) ** 2 - 1000**2 - 2000 * x)
-    >>> x = np.float32([0.1, 0.2, 0.3])
-    >>> value = bp.value_and_grad(f)(x)[0]
-    >>> error = abs(value - bp.value_and_grad(f)(x.astype(float))[0])
-    >>> 0 < error <= bp.rounding_error(f)(x) < 1
-    True
-    """
-    return _RoundingError(f, "bp.rounding_error")

@@ -35,7 +35,7 @@ def logsumexp(x, axis=None, keepdims=False):
 
 
 def normal(*shapes, seed=0):
-    """Values no nearer to the kinks of the functions below, whole numbers, than differences reach."""
+    """Values farther from whole numbers, the functions' kinks, than differences reach."""
     rng = np.random.default_rng(seed)
     found = [rng.normal(size=s) for s in shapes]
     return [np.where(np.abs(x - np.round(x)) < 0.01, np.round(x) + 0.05, x) for x in found]
