@@ -34,6 +34,19 @@ def logsumexp(x, axis=None, keepdims=False):
     return np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))
 
 
+def conv2d(x, w, stride, dilation, groups):
+    """Window by window."""
+    share, deep = len(w) // groups, w.shape[1]
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, w.shape[2:], strict=True)]
+    size = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:], spans, stride, strict=True)]
+    y = np.zeros((len(w), *size))
+    for o_, i, j in np.ndindex(*y.shape):
+        top, left, first = i * stride[0], j * stride[1], o_ // share * deep
+        part = x[first : first + deep, top : top + spans[0], left : left + spans[1]]
+        y[o_, i, j] = (part[:, :: dilation[0], :: dilation[1]] * w[o_]).sum()
+    return y
+
+
 def normal(*shapes, seed=0):
     """Values farther from whole numbers, the functions' kinks, than differences reach."""
     rng = np.random.default_rng(seed)
@@ -236,6 +249,18 @@ SHAPED = [
     ),
     ("tril", lambda m, x: m.tril(x, 1), None, [(3, 4)]),
     ("triu", lambda m, x: m.triu(x), None, [(2, 3, 4)]),
+    (
+        "pad",
+        lambda m, x: m.pad(x, [(1, 0), (2, 3)], 0.5),
+        lambda x: np.pad(x, [(1, 0), (2, 3)], constant_values=0.5),
+        [(3, 4)],
+    ),
+    (
+        "conv2d",
+        lambda m, x, w: m.conv2d(x, w, stride=(2, 1), padding=1, dilation=(1, 2), groups=2),
+        lambda x, w: conv2d(np.pad(x, [(0, 0), (1, 1), (1, 1)]), w, (2, 1), (1, 2), 2),
+        [(4, 5, 6), (6, 2, 3, 2)],
+    ),
     ("constant", lambda m, x: x * m.constant([[1.0], [2.0]]), lambda x: x * [[1.0], [2.0]], [(3,)]),
 ]
 

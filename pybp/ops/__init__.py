@@ -14,6 +14,7 @@ chains of elementwise functions are one pass over tiles that stay in cache, and 
 from collections.abc import Callable
 from typing import Any
 
+from pybp.ops import convolution as _convolution
 from pybp.ops import elementwise as _elementwise
 from pybp.ops import linear as _linear
 from pybp.ops import reductions as _reductions
@@ -26,6 +27,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **_shaping.FUNCTIONS,
     **_reductions.FUNCTIONS,
     **_linear.FUNCTIONS,
+    **_convolution.FUNCTIONS,
 }
 globals().update(FUNCTIONS)
 
