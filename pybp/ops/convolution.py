@@ -38,8 +38,8 @@ def conv2d(
     """y[o, i, j] = sum_{c, k, l} weight[o, c, k, l] x[c, s i + d k, s j + d l]
 
     of rows x [C, H, W] with zeros around them, weight [O, C / groups, KH, KW], y [O, OH, OW]. A
-    pair is of height and width; s is the stride and d the dilation. For layers use `bp.Conv2D`; this is for weights that are computed,
-    and for derivatives of any order.
+    pair is of height and width; s is the stride and d the dilation. For layers use `bp.Conv2D`;
+    this is for weights that are computed, and for derivatives of any order.
     """
     x, weight = as_node(x, "conv2d"), as_node(weight, "conv2d")
     steps, around, apart = (_pair(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
