@@ -16,7 +16,6 @@ typedef void step_chain(int64_t n, const real *const *in, const real *out, const
                         real *const *din);
 
 typedef struct {
-  const char *name;
   int operands;    /* those of an op with an attribute: x and the attribute, a constant */
   const pb_op *op; /* or the two that follow */
   step_map *map;
@@ -163,12 +162,12 @@ static void where_chain(int64_t n, const real *const *in, const real *out, const
 #undef FLAT
 #undef OF_OP
 
-#define OF_OP(id, count) {.name = #id, .operands = count, .op = &PB_NAME(pb_op_##id)},
-#define OWN(id, count) {.name = #id, .operands = count, .map = id##_map, .chain = id##_chain},
-#define FLAT(id, count) {.name = #id, .operands = count, .map = id##_map},
+#define OF_OP(id, count) {.operands = count, .op = &PB_NAME(pb_op_##id)},
+#define OWN(id, count) {.operands = count, .map = id##_map, .chain = id##_chain},
+#define FLAT(id, count) {.operands = count, .map = id##_map},
 /* Every step, in the order of the numbers in programs. */
 static const step_kind steps_table[] = {
-    {.name = "constant"},
+    {0}, /* a constant */
 #include "ops/steps.def"
 };
 static const int steps_count = sizeof steps_table / sizeof *steps_table;
