@@ -33,8 +33,15 @@ class Traced:
         self.parameters = [Parameter(f"x{i}", s, Constant()) for i, s in enumerate(shapes)]
         self.nodes = [as_node(p, "grad") for p in self.parameters]
         self.arguments = tree.unflatten(self.nodes)
+        self.wanted: list[list[int]] = []  # leaves of the arguments to differentiate by
+        self.forms: list[Tree] = []  # of these arguments
         self.out: tuple[int, ...] = ()
         self.lock = threading.Lock()
+
+    @property
+    def flat(self) -> list[int]:
+        """All leaves to differentiate by."""
+        return [i for part in self.wanted for i in part]
 
     def lower(
         self,
@@ -99,13 +106,21 @@ class Transform:
         single = floats and all(dtype == np.float32 for dtype in floats)
         return tree, leaves, np.dtype(np.float32 if single else np.float64)
 
-    def of(self, args: tuple, kwargs: dict) -> tuple[Traced, Tree, list[np.ndarray]]:
-        """What has been traced for such arguments."""
+    def of(self, args: tuple, kwargs: dict) -> tuple[Any, list[np.ndarray]]:
+        """What has been traced for such arguments, and their leaves."""
         tree, leaves, dtype = self.read(args, kwargs)
         key = (tree.key, dtype, tuple(leaf.shape for leaf in leaves))
         if key not in self.traced:
-            self.traced[key] = self.trace(tree, [leaf.shape for leaf in leaves], dtype, args)
-        return self.traced[key], tree, leaves
+            traced = self.new(tree, [leaf.shape for leaf in leaves], dtype)
+            traced.wanted = self.wanted(args)
+            traced.forms = [flatten(args[k], self.what)[0] for k in self.argnums]
+            self.trace(traced)
+            self.traced[key] = traced
+        return self.traced[key], leaves
+
+    def new(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> Traced:
+        """Symbolic arguments."""
+        return Traced(tree, shapes, dtype)
 
     def wanted(self, args: tuple) -> list[list[int]]:
         """The leaves of every argument to differentiate by, as numbers."""
@@ -121,7 +136,8 @@ class Transform:
             found.append(list(range(sum(counts[:at]), sum(counts[: at + 1]))))
         return found
 
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Any:
+    def trace(self, traced: Any) -> None:
+        """Call the function with the symbolic arguments, and lower what comes of it."""
         raise NotImplementedError
 
     def call(self, traced: Traced) -> Any:
@@ -129,20 +145,14 @@ class Transform:
         args, kwargs = traced.arguments
         return self.f(*args, **kwargs)
 
-    def gradients(self, args: tuple, found: list[np.ndarray], wanted: list[list[int]]) -> Any:
+    def gradients(self, traced: Traced, found: list[np.ndarray]) -> Any:
         """Gradients in the form of the arguments."""
-        by_leaf = dict(zip((i for part in wanted for i in part), found, strict=True))
+        left = iter(found)
         parts = []
-        for k, part in zip(self.argnums, wanted, strict=True):
-            tree, leaves = flatten(args[k], self.what)
-            parts.append(
-                tree.unflatten([_like(by_leaf[i], x) for i, x in zip(part, leaves, strict=True)])
-            )
+        for form, wanted in zip(traced.forms, traced.wanted, strict=True):
+            whole = (next(left) for _ in wanted)
+            parts.append(form.unflatten([g.item() if g.ndim == 0 else g for g in whole]))
         return parts[0] if self.single else tuple(parts)
-
-
-def _like(gradient: np.ndarray, leaf: np.ndarray) -> Any:
-    return gradient.item() if leaf.ndim == 0 else gradient
 
 
 def scalar(value: Any, what: str) -> Node:
@@ -160,17 +170,14 @@ def scalar(value: Any, what: str) -> Node:
 class _Grad(Transform):
     with_value = False
 
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
-        traced = Traced(tree, shapes, dtype)
+    def trace(self, traced: Traced) -> None:
         value = scalar(self.call(traced), self.what)
-        traced.lower(value, [i for part in self.wanted(args) for i in part], [value])
-        return traced
+        traced.lower(value, traced.flat, [value])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        traced, _, leaves = self.of(args, kwargs)
-        wanted = self.wanted(args)
-        values, found = traced.run(leaves, [i for part in wanted for i in part])
-        gradients = self.gradients(args, found, wanted)
+        traced, leaves = self.of(args, kwargs)
+        values, found = traced.run(leaves, traced.flat)
+        gradients = self.gradients(traced, found)
         return (values[0].item(), gradients) if self.with_value else gradients
 
 
@@ -213,30 +220,26 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
 
 class _Jacobian(Transform):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
-        traced = Traced(tree, shapes, dtype)
+    def trace(self, traced: Traced) -> None:
         y = as_node(self.call(traced), self.what)
         traced.out = y.shape
         seed = Parameter("seed", y.shape, Constant())
         value = ops.sum(ops.multiply(y, seed))
-        traced.lower(value, [i for part in self.wanted(args) for i in part], seed=seed)
-        return traced
+        traced.lower(value, traced.flat, seed=seed)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        traced, _, leaves = self.of(args, kwargs)
-        wanted = self.wanted(args)
-        flat = [i for part in wanted for i in part]
+        traced, leaves = self.of(args, kwargs)
         rows: list[list[np.ndarray]] = []
         seed = np.zeros(traced.out)
         for at in np.ndindex(traced.out):
             seed[at] = 1.0
-            rows.append(traced.run([*leaves, seed], flat)[1])
+            rows.append(traced.run([*leaves, seed], traced.flat)[1])
             seed[at] = 0.0
         found = [
             np.stack(column).reshape(traced.out + column[0].shape)
             for column in zip(*rows, strict=True)
         ]
-        return self.gradients(args, found, wanted)
+        return self.gradients(traced, found)
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
@@ -259,10 +262,11 @@ class _Directional(Transform):
         (x, _, *others), kwargs = traced.arguments
         return self.f(x, *others, **kwargs)
 
-    def along(self, traced: Traced, value: Node, count: int) -> Node:
-        """The derivative of the value along v; x and v have so many leaves each."""
+    def along(self, traced: Traced, value: Node) -> Node:
+        """The derivative of the value along v, which has as many leaves as x."""
         from pybp.tangents import push
 
+        count = len(traced.flat)
         directions = traced.nodes[count : 2 * count]
         given = {id(x): v for x, v in zip(traced.nodes[:count], directions, strict=True)}
         found = push(value, given)
@@ -281,17 +285,13 @@ class _Directional(Transform):
 
 
 class _Hvp(_Directional):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
-        traced = Traced(tree, shapes, dtype)
-        (wanted,) = self.wanted(args)
-        slope = self.along(traced, scalar(self.call(traced), self.what), len(wanted))
-        traced.lower(slope, wanted)
-        return traced
+    def trace(self, traced: Traced) -> None:
+        value = scalar(self.call(traced), self.what)
+        traced.lower(self.along(traced, value), traced.flat)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        traced, _, leaves = self.of(args, kwargs)
-        wanted = self.wanted(args)
-        return self.gradients(args, traced.run(leaves, wanted[0])[1], wanted)
+        traced, leaves = self.of(args, kwargs)
+        return self.gradients(traced, traced.run(leaves, traced.flat)[1])
 
 
 def hvp(f: Function) -> Function:
@@ -309,15 +309,13 @@ def hvp(f: Function) -> Function:
 
 
 class _Jvp(_Directional):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> Traced:
-        traced = Traced(tree, shapes, dtype)
+    def trace(self, traced: Traced) -> None:
         value = as_node(self.call(traced), self.what)
-        slope = self.along(traced, value, len(self.wanted(args)[0]))
+        slope = self.along(traced, value)
         traced.lower(ops.sum(slope), (), [value, slope])
-        return traced
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        traced, _, leaves = self.of(args, kwargs)
+        traced, leaves = self.of(args, kwargs)
         value, slope = (a.item() if a.ndim == 0 else a for a in traced.run(leaves, ())[0])
         return value, slope
 

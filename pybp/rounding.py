@@ -36,14 +36,15 @@ class _Kept(Traced):
 
 
 class _RoundingError(Transform):
-    def trace(self, tree: Tree, shapes: list, dtype: np.dtype, args: tuple) -> _Kept:
-        traced = _Kept(tree, shapes, dtype)
+    def new(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> Traced:
+        return _Kept(tree, shapes, dtype)
+
+    def trace(self, traced: _Kept) -> None:
         traced.keep(scalar(self.call(traced), self.what))
-        return traced
 
     def __call__(self, *args: Any, **kwargs: Any) -> float:
-        traced, _, leaves = self.of(args, kwargs)
-        return traced.bound(leaves)  # type: ignore[attr-defined]
+        traced, leaves = self.of(args, kwargs)
+        return traced.bound(leaves)
 
 
 def _size(node: Node, values: dict[int, np.ndarray]) -> Any:
