@@ -211,7 +211,8 @@ typedef struct pb_optim {
 typedef struct {
   const char *isa;
   int32_t real_size, lanes; /* bytes of a real, reals of a vector */
-  const pb_op *const *ops;  /* NULL at the end */
+  const char *steps; /* of expressions: "constant:0 tanh:1 add:2", operands behind the names */
+  const pb_op *const *ops; /* NULL at the end */
   const pb_optim *const *optims;
   const pb_vector *vector;
 } pb_table;

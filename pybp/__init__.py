@@ -24,11 +24,12 @@ from pybp import (
 from pybp._version import __version__
 from pybp.config import get_num_threads, set_num_threads, show_config
 from pybp.layers import LAZY as _LAZY_LAYERS
-from pybp.layers import Activation, Dense, Input, Layer, PReLU
+from pybp.layers import Activation, Dense, Input, Layer, PReLU, TrainedLayer
 from pybp.model import Model
 from pybp.sequential import Sequential
 
 if TYPE_CHECKING:
+    from pybp.autodiff import grad, hvp, jacobian, jvp, value_and_grad
     from pybp.finder import find_learning_rate
     from pybp.io import load
     from pybp.layers import (
@@ -78,6 +79,17 @@ _LAZY_MODULES = {"callbacks", "datasets", "metrics", "plots", "regularizers", "t
 _LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
 _MERGES = ("add", "average", "concat", "maximum", "minimum", "multiply", "subtract")
 _LAZY_FUNCTIONS |= dict.fromkeys(_MERGES, "pybp.layers.merge")
+    from pybp.rounding import rounding_error
+
+# Imported when first named: what only some users need must not cost the others time.
+_LAZY_MODULES = {"callbacks", "datasets", "metrics", "ops", "plots", "regularizers", "testing"}
+_DERIVATIVES = ("grad", "hvp", "jacobian", "jvp", "value_and_grad")
+_LAZY_FUNCTIONS = {
+    "find_learning_rate": "pybp.finder",
+    "load": "pybp.io",
+    "rounding_error": "pybp.rounding",
+    **dict.fromkeys(_DERIVATIVES, "pybp.autodiff"),
+}
 
 __all__ = [
     "Activation",
@@ -125,6 +137,7 @@ __all__ = [
     "StandardScaler",
     "Upsample2D",
     "ZeroPad2D",
+    "TrainedLayer",
     "__version__",
     "add",
     "average",
@@ -134,7 +147,11 @@ __all__ = [
     "errors",
     "find_learning_rate",
     "get_num_threads",
+    "grad",
+    "hvp",
     "init",
+    "jacobian",
+    "jvp",
     "layers",
     "load",
     "losses",
@@ -142,14 +159,17 @@ __all__ = [
     "metrics",
     "minimum",
     "multiply",
+    "ops",
     "optim",
     "plots",
     "regularizers",
+    "rounding_error",
     "schedules",
     "set_num_threads",
     "show_config",
     "subtract",
     "testing",
+    "value_and_grad",
 ]
 
 

@@ -80,6 +80,7 @@ cdef extern from "pybp.h" nogil:
     ctypedef struct pb_table:
         const char *isa
         int32_t real_size, lanes
+        const char *steps
         const pb_op *const *ops
         const pb_optim *const *optims
     ctypedef struct pb_tensor:
@@ -227,6 +228,11 @@ def ops():
         }
         row += 1
     return found
+
+
+def steps():
+    """Every step of expressions, in the order of their numbers: how many operands it has."""
+    return {name: int(count) for name, count in signature(table(32).steps).items()}
 
 
 def lanes():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from pybp.errors import unknown
+from pybp.errors import MissingCustomError, unknown
 
 T = TypeVar("T", bound="Described")
 
@@ -27,17 +30,70 @@ class Described:
 
 def to_data(thing: Described) -> dict[str, Any]:
     """The object as plain data: {"kind": its class in lower case, argument: value, ...}."""
-    plain = {
-        key: to_data(value) if isinstance(value, Described) else value
-        for key, value in thing.stored().items()
-    }
+    plain = {key: _plain(value) for key, value in thing.stored().items()}
     return {"kind": type(thing).__name__.lower(), **plain}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Described):
+        return to_data(value)
+    if callable(value):
+        return {"kind": FUNCTION, "name": name_of(value)}
+    return value
+
+
+FUNCTION = "function"
+# What a user has given to `bp.load`, by name; None outside of it.
+_custom: ContextVar[dict[str, Any] | None] = ContextVar("custom", default=None)
+
+
+def name_of(thing: Any) -> str:
+    """What a model file calls a class or a function."""
+    return getattr(thing, "__name__", type(thing).__name__)
+
+
+@contextmanager
+def known(custom: Mapping[str, Any] | Iterable[Any]) -> Iterator[None]:
+    """Within it, `from_data` knows these classes and functions too."""
+    if isinstance(custom, Mapping):
+        found = dict(custom)
+    else:
+        found = {name_of(thing): thing for thing in custom}
+    for name, thing in found.items():
+        if not callable(thing):
+            raise TypeError(f"custom: {name!r} must be a class or a function, got {thing!r}")
+    before = _custom.set(found)
+    try:
+        yield
+    finally:
+        _custom.reset(before)
+
+
+def _named(name: object, what: str) -> Callable[..., Any]:
+    """A class or function that the user has given."""
+    given = _custom.get() or {}
+    for own, thing in given.items():
+        if name in (own, own.lower()):
+            return thing
+    raise MissingCustomError(
+        f"it has a {what} {name!r}, which is no part of pybp: pass it as "
+        f"bp.load(path, custom=[{name}]), or by its name as custom={{{name!r}: ...}}"
+    )
 
 
 def from_data(kinds: dict[str, type[T]], data: dict[str, Any], what: str) -> T:
     """The object that `to_data` described, one of `kinds`."""
-    args = dict(data)
+    args = {key: _restored(value) for key, value in data.items()}
     kind = args.pop("kind", None)
     if kind not in kinds:
-        raise unknown(what, kind, kinds)
+        if _custom.get() is None:
+            raise unknown(what, kind, kinds)
+        return _named(kind, what)(**args)
     return kinds[kind](**args)
+
+
+def _restored(value: object) -> object:
+    """A function, of its name."""
+    if isinstance(value, dict) and value.get("kind") == FUNCTION:
+        return _named(value.get("name"), FUNCTION)
+    return value

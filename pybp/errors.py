@@ -37,6 +37,10 @@ class ModelFileError(ValueError):
     """A model file is damaged, or is no model file."""
 
 
+class MissingCustomError(ModelFileError):
+    """A model file names a class or a function that is not pybp's, and `bp.load` was not given."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that is not known, with the nearest one that is.
 

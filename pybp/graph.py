@@ -14,18 +14,27 @@ import numpy as np
 
 from pybp import _core
 from pybp.init import Initializer
+from pybp.operators import Symbolic
 
 if TYPE_CHECKING:
     from pybp.calls import Call
 
 OPS: dict[str, dict] = _core.ops()
+# A parameter as a value is no instruction: whoever reads it reads the parameters' own vector.
+OPS["parameter"] = {
+    "attrs": {},
+    "flags": set(),
+    "differentiable": True,
+    "commits": False,
+    "signals": False,
+}
 FUNCTIONS = {"exp", "log", "erf", "scale_gradient"}  # elementwise, but no activations
 ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]} - FUNCTIONS
 ACTIVATIONS |= {"softmax", "log_softmax", "prelu"}
 
 
 @dataclass(eq=False)
-class Parameter:
+class Parameter(Symbolic):
     """A trainable array: its name in the model, its shape, how it is drawn and how it trains.
 
     The gradient of l1 sum |w| + l2/2 sum w^2 is added to the loss's; the learning rate is
@@ -60,7 +69,7 @@ class Running:
 
 
 @dataclass(eq=False)
-class Node:
+class Node(Symbolic):
     """An op applied to nodes, running state and parameters.
 
     `shape` is that of one row: a batch of N rows has shape (N, *shape). `layer` is the name of the
@@ -89,6 +98,9 @@ class Node:
     image: bool = False
 
     def __post_init__(self) -> None:
+        if self.op == "parameter":
+            self.shape, self.batched, self.layout = self.parameters[0].shape, False, ""
+            return
         given = [(node.shape, node.batched, node.blocked) for node in self.inputs]
         given += [(part.shape, False, False) for part in self.running]
         given += [(parameter.shape, False, False) for parameter in self.parameters]

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pybp import layers
-from pybp.described import from_data, to_data
-from pybp.errors import ModelFileError
+from pybp.described import from_data, known, to_data
+from pybp.errors import MissingCustomError, ModelFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from pybp.model import Model
 
 FORMAT = 2
@@ -56,9 +58,15 @@ def save(model: Model, path: str | PathLike) -> None:
         raise
 
 
-def load(path: str | PathLike) -> Model:
+def load(path: str | PathLike, custom: Mapping[str, Any] | Iterable[Any] = ()) -> Model:
     """The model of a file that `Model.save` wrote: graph, weights, optimiser state and the place in
     its training, so that going on gives the same bits as never having stopped.
+
+    Parameters
+    ----------
+    custom : list of classes and functions, or dict by their names
+        The layers, losses and activations of the model that are not pybp's own: a file holds their
+        names and arguments, and never code.
 
     Raises
     ------
@@ -66,6 +74,8 @@ def load(path: str | PathLike) -> Model:
         There is no such file.
     ModelFileError
         The file is damaged, or no pybp model.
+    MissingCustomError
+        The model has a layer or a function that is neither pybp's nor in `custom`.
     """
     path = Path(path)
     if not path.exists():
@@ -73,9 +83,12 @@ def load(path: str | PathLike) -> Model:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, not a model file")
     try:
-        return _build(*_read(path))
+        with known(custom):
+            return _build(*_read(path))
     except OSError:
         raise
+    except MissingCustomError as error:
+        raise MissingCustomError(f"cannot load {path}: {error}") from None
     except Exception as error:  # whatever a forged description leads to
         raise ModelFileError(
             f"cannot load {path}: {error}. The file is damaged or no pybp model: save the model "

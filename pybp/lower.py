@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from pybp.rewrite import rewrite
 from pybp.store import ParameterStore
 from pybp.updates import NO_RULES, Rules, Update
 
+COMPOSED = {"expression", "broadcast", "matmul"}  # ops that only `pybp.ops` makes
 DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
 
 
@@ -88,7 +89,8 @@ class Request:
     parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
     optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to
     that vector, which the run zeroes at each step; without `update` a step ends there; `weights` is
-    the source that holds the rows' weights.
+    the source that holds the rows' weights; `still` names parameters whose gradients nobody wants;
+    without `merge` every elementwise function is an instruction of its own.
     """
 
     capacity: int
@@ -109,6 +111,8 @@ class Request:
     sources: int = 1
     weights: int = -1
     losses: tuple[float, ...] = (1.0,)
+    still: frozenset[str] = frozenset()
+    merge: bool = True
 
 
 @dataclass
@@ -130,9 +134,22 @@ class _Lowering:
     several: set[str] = field(default_factory=set)  # parameters that several nodes read
 
     def run(self) -> Lowered:
+        given = [*self.request.results, *self.request.keep, *self.request.wrt]
+        given += [self.request.output] if self.request.output is not None else []
+        self.request = merged(self.request)
+        lowered = self.lowered()
+        now = [*self.request.results, *self.request.keep, *self.request.wrt]
+        now += [self.request.output] if self.request.output is not None else []
+        for old, new in zip(given, now, strict=True):  # answers to questions about what was given
+            self.values[id(old)] = self.values[id(new)]
+            if id(new) in self.gradients:
+                self.gradients[id(old)] = self.gradients[id(new)]
+        return lowered
+
+    def lowered(self) -> Lowered:
         r = self.request
         self.update = Update(self.store, r.rules)
-        roots = [*r.results, *([r.output] if r.output else []), *r.keep]
+        roots = [*r.results, *([r.output] if r.output is not None else []), *r.keep]
         self.order = topological(roots)
         self.number = {id(node): i for i, node in enumerate(self.order)}
         # Random numbers follow the layers that draw them, however the others are computed.
@@ -157,11 +174,11 @@ class _Lowering:
             nforward,
             act_bytes,
             self.store.vector,
-            r.gradient,
+            self.request.gradient,
             tuple(r.state),
             r.optimizer,
             tuple(self.values[id(node)] for node in r.results),
-            self.values[id(r.output)] if r.output else -1,
+            self.values[id(r.output)] if r.output is not None else -1,
             self.readable_input(),
             r.sources,
             self.store.running,
@@ -181,7 +198,7 @@ class _Lowering:
             self.tensors,
             {index: name for name, index in self.parameters.items()},
             act_bytes,
-            r.gradient,
+            self.request.gradient,
         )
 
     def tensor(self, arena: str, shape: tuple[int, ...], **how: bool | int) -> int:
@@ -215,7 +232,10 @@ class _Lowering:
     # -- emit ---------------------------------------------------------------------------------
 
     def forward(self, node: Node) -> None:
-        other = self.graph.same.get(id(node)) or self.graph.host.get(id(node))
+        if node.op == "parameter":
+            self.values[id(node)] = self.parameter(node.parameters[0].name)
+            return
+        other = self.graph.same.get(id(node), self.graph.host.get(id(node)))
         if other is not None:
             self.values[id(node)] = self.values[id(other)]
             return
@@ -264,8 +284,10 @@ class _Lowering:
             "saved": self.saved.get(id(node), -1),
             "din": din or [-1] * len(inputs),
             "add": add or [False] * len(inputs),
-            "dout": self.gradients.get(id(fused or node), -1) if phase in DERIVING else -1,
-            "activation": (fused.op, fused.attrs) if fused else None,
+            "dout": self.gradients.get(id(node if fused is None else fused), -1)
+            if phase in DERIVING
+            else -1,
+            "activation": None if fused is None else (fused.op, fused.attrs),
             "fused_update": False,
             "affine": self.affine.get(id(node), -1),
             "affine_last": id(node) in self.graph.late,
@@ -315,7 +337,8 @@ class _Lowering:
     def trains(self, node: Node) -> bool:
         """Whether the node's parameters get gradients: frozen ones only where they are asked for
         without an optimiser."""
-        return any(p.trainable or not self.request.optimizer for p in node.parameters)
+        wanted = [p for p in node.parameters if p.name not in self.request.still]
+        return any(p.trainable or not self.request.optimizer for p in wanted)
 
     def frozen(self, node: Node) -> bool:
         """Whether the node knows of freezing, as batch normalisation does, and is frozen."""
@@ -338,7 +361,10 @@ class _Lowering:
             for parent, when in zip(parents, use, strict=True):
                 wanted = id(parent) in needs and when == turn
                 first = id(parent) not in self.gradients
-                if wanted and first:
+                if wanted and first and parent.op == "parameter":
+                    self.gradients[id(parent)], begun = self.gradient_of(parent.parameters[0].name)
+                    first = not begun
+                elif wanted and first:
                     self.gradients[id(parent)] = self.tensor(
                         "act", parent.shape, batched=parent.batched, blocked=parent.blocked
                     )
@@ -346,7 +372,7 @@ class _Lowering:
                 add.append(wanted and not first)
             if any(index >= 0 for index in din):
                 self.emit("backward_in", node, din + padding, add + [False] * len(padding))
-        if self.trains(node):
+        if self.trains(node) and node.op != "parameter":
             self.differentiate_parameters(node)
 
     def differentiate_parameters(self, node: Node) -> None:
@@ -364,11 +390,19 @@ class _Lowering:
                 din.append(-1)
                 add.append(False)
                 continue
-            offset, shape = self.store.place(name)
-            din.append(self.tensor("grad", shape, batched=False, offset=offset))
-            add.append(self.request.accumulate or name in self.written)
-            self.written.add(name)
+            gradient, begun = self.gradient_of(name)
+            din.append(gradient)
+            add.append(begun)
         self.emit("backward_param", node, padding + din, [False] * len(padding) + add)
+
+    def gradient_of(self, name: str) -> tuple[int, bool]:
+        """A parameter's place in the gradient vector, and whether something is there already."""
+        if self.request.gradient is None:
+            self.request = replace(self.request, gradient=self.store.new_vector())
+        offset, shape = self.store.place(name)
+        begun = self.request.accumulate or name in self.written
+        self.written.add(name)
+        return self.tensor("grad", shape, batched=False, offset=offset), begun
 
     def shared(self, names: list[str]) -> bool:
         """Whether another node reads one of these parameters too."""
@@ -393,7 +427,7 @@ class _Lowering:
     def place(self) -> int:
         """Places for the activations; the size of their arena in bytes."""
         kept = {self.values[id(node)] for node in self.request.results}
-        if self.request.output:
+        if self.request.output is not None:
             kept.add(self.values[id(self.request.output)])
         for t in self.tensors:
             if t.arena == "act" and (self.request.keep or t.index in kept):
@@ -405,6 +439,18 @@ def sharing(roots: Sequence[Node]) -> set[str]:
     """The parameters that several nodes read."""
     users = [p.name for node in topological(roots) for p in node.parameters]
     return {name for name, count in Counter(users).items() if count > 1}
+
+
+def merged(request: Request) -> Request:
+    """The request with chains of elementwise functions as one node each."""
+    nodes = topological(
+        [*request.results, *request.keep, *([] if request.output is None else [request.output])]
+    )
+    if not any(node.op in COMPOSED for node in nodes):
+        return request
+    from pybp.fuse import merged  # most models have nothing to merge
+
+    return merged(request)
 
 
 def capacity_for(rows: int) -> int:

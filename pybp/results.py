@@ -21,12 +21,13 @@ class Part:
         self.goal, self.loss, self.output, self.width = goal, goal.loss, goal.output, width
         self.target = _feed("target", source, width)
         loss = goal.loss.attach(self.output, self.target, results.weighing)
-        self.scores = loss.inputs[0]
+        self.scores = goal.loss.scores(self.output)
         if goal.prefix:
             loss.layer = f"{goal.prefix}loss"
         if goal.weight != 1:
-            scaled = Node("scale_gradient", (self.scores,), attrs={"factor": goal.weight})
-            scaled.layer = self.scores.layer
+            first = loss.inputs[0]
+            scaled = Node("scale_gradient", (first,), attrs={"factor": goal.weight})
+            scaled.layer = first.layer
             loss.inputs = (scaled, *loss.inputs[1:])
         results.add(loss, self.scores)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,21 +97,88 @@ def _error(
         return model.evaluate(x, y)["loss"]
 
     try:
-        # Two central differences, combined so that their errors of third order cancel.
-        h = 1e-4 * max(1.0, float(np.abs(before[v != 0]).max(initial=0.0)))
-        near = (loss(h) - loss(-h)) / (2 * h)
-        far = (loss(2 * h) - loss(-2 * h)) / (4 * h)
-        numeric = (4 * near - far) / 3
+        size = float(np.abs(before[v != 0]).max(initial=0.0))
+        return _compared(loss, size, name, gradient, v, scale, tolerance)
     finally:
         view[...] = before
+
+
+def _compared(
+    value: Callable[[float], float],
+    size: float,
+    name: str,
+    gradient: np.ndarray,
+    v: np.ndarray,
+    scale: float,
+    tolerance: float,
+) -> float:
+    """The relative error of <gradient, v> beside differences of value(step), steps being along v;
+    AssertionError when it is beyond the tolerance."""
+    # Two central differences, combined so that their errors of third order cancel.
+    h = 1e-4 * max(1.0, size)
+    near = (value(h) - value(-h)) / (2 * h)
+    far = (value(2 * h) - value(-2 * h)) / (4 * h)
+    numeric = (4 * near - far) / 3
     analytic = float((gradient * v).sum())
     floor = max(1e-3 * scale, 1e-10)
     error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), floor)
-    if error > tolerance:
+    if not error <= tolerance:
         where = np.unravel_index(int(np.abs(v).argmax()), v.shape)
-        at = f"[{', '.join(map(str, where))}]" if np.count_nonzero(v) == 1 else " along a direction"
+        at = f"[{', '.join(map(str, where))}]" if v.ndim else ""
+        at = at if np.count_nonzero(v) == 1 else " along a direction"
         raise AssertionError(
             f"gradient of {name}{at} is {analytic:.12g}, differences say {numeric:.12g}: "
             f"relative error {error:.2g} > {tolerance:g}"
         )
     return error
+
+
+def check_grad(
+    f: Callable[..., object],
+    *args: object,
+    tolerance: float = 1e-6,
+    entries: int = 40,
+    directions: int = 3,
+    seed: int = 0,
+) -> GradCheck:
+    """Compare `bp.grad(f)` with central differences of f at these arguments, which are taken as
+    float64: every number of all of them, as `gradcheck` does it for a model's parameters.
+
+    >>> import numpy as np, pybp as bp
+    >>> bp.testing.check_grad(lambda x: bp.ops.sum(bp.ops.sin(x) / x), np.ones(3)).error < 1e-6
+    True
+    >>> def forgetful(x):
+    ...     return x * bp.ops.stop_gradient(x)
+    >>> bp.testing.check_grad(forgetful, 2.0)
+    Traceback (most recent call last):
+    AssertionError: gradient of argument 0 is 2, differences say 4: relative error 0.5 > 1e-06
+
+    Raises
+    ------
+    AssertionError
+        When an error exceeds `tolerance`.
+    """
+    from pybp.autodiff import value_and_grad
+    from pybp.trees import flatten
+
+    rng = np.random.default_rng(seed)
+    tree, leaves = flatten(args, "check_grad")
+    leaves = [leaf.astype(np.float64) for leaf in leaves]
+    derive = value_and_grad(f, tuple(range(len(args))))
+    _, gradients = flatten(derive(*tree.unflatten(leaves))[1], "check_grad")
+    errors = {}
+    for k, (leaf, gradient) in enumerate(zip(leaves, gradients, strict=True)):
+        name = f"argument {k}"
+
+        def value(step: float, k: int, v: np.ndarray) -> float:
+            moved = [x + step * v if i == k else x for i, x in enumerate(leaves)]
+            return derive(*tree.unflatten(moved))[0]
+
+        scale = float(np.abs(gradient).max(initial=0.0))
+        errors[name] = 0.0
+        for v in _probes(gradient, rng, entries, directions):
+            size = float(np.abs(leaf[v != 0]).max(initial=0.0))
+            along = partial(value, k=k, v=v)
+            error = _compared(along, size, name, gradient, v, scale, tolerance)
+            errors[name] = max(errors[name], error)
+    return GradCheck(max(errors.values(), default=0.0), errors)

@@ -16,6 +16,7 @@ import loss_reference
 import merge_reference
 import neuron_reference
 import numpy as np
+import symbolic_reference
 from loss_reference import log_softmax, softmax
 
 
@@ -54,6 +55,7 @@ FAMILIES = (
     neuron_reference,
     conv_reference,
     image_reference,
+    symbolic_reference,
 )
 
 REFERENCE = {

@@ -11,12 +11,13 @@ from op_reference import CASES, REFERENCE, SAME_SHAPE
 
 import pybp as bp
 from pybp import _core
-from pybp.graph import ACTIVATIONS, OPS, Node, Parameter, Running
+from pybp.graph import ACTIVATIONS, Node, Parameter, Running
 from pybp.init import Constant
 from pybp.lower import Request, capacity_for, lower
 from pybp.sparse import Rows
 from pybp.store import ParameterStore
 
+OPS = _core.ops()
 ALL = [
     pytest.param(op, case, id=f"{op}-{i}")
     for op in OPS
@@ -105,9 +106,9 @@ class Use:
         lowered = lower(
             Request(
                 capacity_for(max(case.rows, _core.lanes())) if self.blocked else case.rows,
-                results=[loss] if loss else [],
+                results=[] if loss is None else [loss],
                 keep=[node],
-                wrt=wrt if loss else [],
+                wrt=wrt,
                 backward=loss is not None,
                 training=training,
                 gradient=gradient,
@@ -116,7 +117,7 @@ class Use:
             ),
             store,
         )
-        wanted = [lowered.value(node), *(lowered.gradients[id(w)] for w in wrt if loss)]
+        wanted = [lowered.value(node), *(lowered.gradients[id(w)] for w in wrt)]
         if "sparse" in OPS[self.op]["flags"]:
             sources[0] = rows_of(sources[0])
         bound = tuple(_core.Source(s) for s in sources)

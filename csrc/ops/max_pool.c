@@ -5,21 +5,42 @@
  */
 #include "ops/pool.h"
 
+#ifdef VEC_EXTENSIONS
+typedef __typeof__((vec){0} == (vec){0}) vec_mask_bits; /* whole numbers, of all ones where it holds */
+#endif
+
+/* The larger of two, and NaN where either is. */
+PB_INLINE vec vec_top(vec a, vec b) {
+#ifdef VEC_EXTENSIONS
+  vec_mask_bits mask = (vec_mask_bits)(b <= a) | (vec_mask_bits)(a != a);
+  return (vec)(((vec_mask_bits)a & mask) | ((vec_mask_bits)b & ~mask));
+#else
+  return b <= a || a != a ? a : b;
+#endif
+}
+
 /* y[ox] of one row of windows, of pool_h x pool_w values where they are not clipped. */
 PB_INLINE void forward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t pool_w,
                            const int width, const real *restrict x, real *restrict y) {
   for (int64_t ox = 0; ox < p->out_w; ox++) {
     window v = window_at(p, oy, ox);
-    real top[LANES];
-    for (int i = 0; i < width; i++) top[i] = x[(v.y0 * p->w + v.x0) * width + i];
+    const real *first = x + (v.y0 * p->w + v.x0) * width;
     int64_t rows = p->whole ? pool_h : v.y1 - v.y0, columns = p->whole ? pool_w : v.x1 - v.x0;
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t c = 0; c < columns; c++) {
-        const real *at = x + ((v.y0 + r) * p->w + v.x0 + c) * width;
-        for (int i = 0; i < width; i++)
-          top[i] = at[i] <= top[i] ? top[i] : top[i] != top[i] ? top[i] : at[i];
-      }
-    for (int i = 0; i < width; i++) y[ox * width + i] = top[i];
+    if (width == LANES) {
+      vec top = vec_load(first);
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+          top = vec_top(top, vec_load(first + (r * p->w + c) * width));
+      vec_store(y + ox * width, top);
+    } else {
+      real top = *first;
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) {
+          real at = first[r * p->w + c];
+          top = at <= top || top != top ? top : at;
+        }
+      y[ox] = top;
+    }
   }
 }
 
@@ -48,9 +69,24 @@ PB_INLINE void backward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_
                             const real *restrict dy, real *restrict dx) {
   for (int64_t ox = 0; ox < p->out_w; ox++) {
     window v = window_at(p, oy, ox);
+    int64_t rows = p->whole ? pool_h : v.y1 - v.y0, columns = p->whole ? pool_w : v.x1 - v.x0;
+#ifdef VEC_EXTENSIONS
+    if (width == LANES) {
+      vec_mask_bits give = (vec_mask_bits)vec_load(dy + ox * width);
+      vec top = vec_load(y + ox * width);
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) {
+          int64_t at = ((v.y0 + r) * p->w + v.x0 + c) * width;
+          vec_mask_bits mine = (vec_mask_bits)(vec_load(x + at) == top);
+          vec d = (vec)(give & mine);
+          give &= ~mine;
+          vec_store(dx + at, add ? vec_load(dx + at) + d : d);
+        }
+      continue;
+    }
+#endif
     real left[LANES], top[LANES]; /* what is left to give: 0 once it has been given away */
     for (int i = 0; i < width; i++) left[i] = dy[ox * width + i], top[i] = y[ox * width + i];
-    int64_t rows = p->whole ? pool_h : v.y1 - v.y0, columns = p->whole ? pool_w : v.x1 - v.x0;
     for (int64_t r = 0; r < rows; r++)
       for (int64_t c = 0; c < columns; c++) {
         int64_t at = ((v.y0 + r) * p->w + v.x0 + c) * width;

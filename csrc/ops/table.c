@@ -27,11 +27,20 @@ static const pb_optim *const optims[] = {
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
+#define STEP(name, operands) #name ":" #operands " "
+#define OF_OP STEP
+#define OWN STEP
+#define FLAT STEP
+static const char steps[] = "constant:0 "
+#include "ops/steps.def"
+    ;
+
 extern const pb_vector PB_NAME(pb_vector);
 extern const pb_table PB_NAME(pb_table);
 const pb_table PB_NAME(pb_table) = {.isa = TEXT(PB_ISA),
                                     .real_size = sizeof(real),
                                     .lanes = LANES,
+                                    .steps = steps,
                                     .ops = ops,
                                     .optims = optims,
                                     .vector = &PB_NAME(pb_vector)};

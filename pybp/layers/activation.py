@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pybp import init
 from pybp.checks import boolean, real
 from pybp.described import from_data
+from pybp.described import name_of as name_of_thing
 from pybp.errors import unknown
-from pybp.graph import ACTIVATIONS, Node
+from pybp.graph import ACTIVATIONS, Node, topological
 from pybp.layers.base import Layer
 from pybp.layers.trained import TrainedLayer
 from pybp.layouts import over_channels
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from pybp.layers.trained import Training
 
+Function = Callable[[Node], Node]  # of a user's
 DEFAULTS = {"leaky_relu": {"negative_slope": 0.01}, "elu": {"alpha": 1.0}}
 NORMALISED = {"softmax", "log_softmax"}  # one behind the other would flatten it
 # Functions that pass on about half of the variance, and keep their mean squares by He's rule.
@@ -29,7 +32,9 @@ class Activation(Layer):
 
     Parameters
     ----------
-    activation : str
+    activation : str or function
+        A function of a symbolic value, written with operators and `bp.ops`: called once, and
+        compiled. A saved model names it: `bp.load(path, custom=[function])`. Or a name:
         "elu", "gelu", "gelu_tanh", "hard_sigmoid", "hard_tanh", "identity" (or "linear"),
         "leaky_relu", "log_softmax", "mish", "prelu", "relu", "selu", "sigmoid", "silu", "softmax",
         "softplus", "softsign", "step" or "tanh". docs/activations.md has their equations.
@@ -51,10 +56,13 @@ class Activation(Layer):
     True
     """
 
-    def __init__(self, activation: str | None, name: str | None = None, **arguments: float) -> None:
+    def __init__(
+        self, activation: str | Function | None, name: str | None = None, **arguments: float
+    ) -> None:
         super().__init__(name)
         self.activation = _op_of(activation, "Activation") or "identity"
-        self._defaults = DEFAULTS.get(self.activation, {})
+        name = self.activation if isinstance(self.activation, str) else ""
+        self._defaults = DEFAULTS.get(name, {})
         for key in arguments:
             if key not in self._defaults:
                 takes = ", ".join(self._defaults) or "no arguments"
@@ -65,6 +73,8 @@ class Activation(Layer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
+        if not isinstance(self.activation, str):
+            return _applied(self.activation, x, name)
         if self.activation == "prelu":
             return PReLU().build(x, name)
         if self.activation in NORMALISED and x.op in NORMALISED:
@@ -121,21 +131,43 @@ class PReLU(TrainedLayer):
         return Node("channel_prelu" if by_channel else "prelu", (x,), (slope,), layer=name)
 
 
+def _applied(function: Function, x: Node, name: str) -> Node:
+    """A user's function of a layer's output."""
+    what = name_of_thing(function)
+    y = function(x)
+    if not isinstance(y, Node):
+        raise TypeError(
+            f"layer {name!r}: activation {what!r} must give a symbolic value made of its argument, "
+            f"got {type(y).__name__}"
+        )
+    if (y.shape, y.batched) != (x.shape, x.batched):
+        raise ValueError(
+            f"layer {name!r}: activation {what!r} makes rows of shape {y.shape} of rows of shape "
+            f"{x.shape}: it must keep the shape"
+        )
+    for node in topological([y]):
+        node.layer = node.layer or name
+    return y
+
+
 KINDS: dict[str, type[Activation | PReLU]] = {"activation": Activation, "prelu": PReLU}
 
 
-def _op_of(given: object, what: str) -> str | None:
-    """The op of an activation's name; None for no activation ("linear" is another name for it)."""
+def _op_of(given: object, what: str) -> str | Function | None:
+    """The op of an activation's name; None for no activation ("linear" is another name for it); a
+    function as it is."""
     if given is None or given == "linear":
         return None
+    if callable(given) and not isinstance(given, type):
+        return given
     if not isinstance(given, str):
-        raise TypeError(f"{what}: activation must be a name or None, got {given!r}")
+        raise TypeError(f"{what}: activation must be a name, a function or None, got {given!r}")
     if given not in ACTIVATIONS:
         raise unknown(f"activation for {what}", given, ACTIVATIONS | {"linear"})
     return given
 
 
-def activation_of(given: object, what: str) -> str | Activation | PReLU | None:
+def activation_of(given: object, what: str) -> str | Function | Activation | PReLU | None:
     """What a layer was told to apply: a name, an object, saved data, or nothing."""
     if isinstance(given, dict):
         given = from_data(KINDS, given, f"activation for {what}")
@@ -144,27 +176,28 @@ def activation_of(given: object, what: str) -> str | Activation | PReLU | None:
     return _op_of(given, what)
 
 
-def name_of(activation: str | Activation | PReLU | None) -> str:
+def name_of(activation: str | Function | Activation | PReLU | None) -> str:
     """The activation's name, "" for none."""
     if isinstance(activation, PReLU):
         return "prelu"
-    return (activation.activation if isinstance(activation, Activation) else activation) or ""
+    found = activation.activation if isinstance(activation, Activation) else activation
+    return name_of_thing(found) if callable(found) else found or ""
 
 
-def weight_init_for(activation: str | Activation | PReLU | None) -> str:
+def weight_init_for(activation: str | Function | Activation | PReLU | None) -> str:
     """The initialiser that keeps signals at their size through layers with this activation."""
     name = name_of(activation)
     return "he" if name in RECTIFIERS else "lecun" if name == "selu" else "glorot"
 
 
 def activate(
-    x: Node, activation: str | Activation | PReLU | None, name: str, host: TrainedLayer
+    x: Node, activation: str | Function | Activation | PReLU | None, name: str, host: TrainedLayer
 ) -> Node:
     """`x` through an activation, as a part of the host, the layer of that name."""
     if activation is None:
         return x
     if activation == "prelu":
         activation = PReLU(learning_rate_factor=host.learning_rate_factor, trainable=host.trainable)
-    if isinstance(activation, str):
+    if not isinstance(activation, Activation | PReLU):
         activation = Activation(activation)
     return activation.build(x, name)

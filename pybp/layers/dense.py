@@ -14,7 +14,7 @@ from pybp.layers.trained import TrainedLayer
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from pybp.layers.activation import Activation, PReLU
+    from pybp.layers.activation import Activation, Function, PReLU
     from pybp.layers.trained import Training
 
 
@@ -25,8 +25,8 @@ class Dense(TrainedLayer):
     ----------
     units : int
         Number of outputs O. `weight` has shape [O, I], `bias` [O].
-    activation : str, `Activation` or `PReLU`, optional
-        f, by name or with its arguments; linear when left out.
+    activation : str, function, `Activation` or `PReLU`, optional
+        f, by name, written with `bp.ops`, or with its arguments; linear when left out.
     use_bias : bool
     weight_init, bias_init : initialiser, its name, or a constant
         By default He for relu and its kin (leaky_relu, prelu, elu, gelu, silu, mish), LeCun for
@@ -41,7 +41,7 @@ class Dense(TrainedLayer):
     def __init__(
         self,
         units: int,
-        activation: str | Activation | PReLU | None = None,
+        activation: str | Function | Activation | PReLU | None = None,
         use_bias: bool = True,
         weight_init: object = None,
         bias_init: object = 0.0,

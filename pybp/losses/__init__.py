@@ -2,6 +2,7 @@
 
     model.compile(loss="mae")
     model.compile(loss=bp.losses.Huber(delta=0.5))
+    model.compile(loss=lambda y_true, y_pred: bp.ops.abs(y_pred - y_true) ** 1.5)  # see Custom
 
 A batch's loss is the mean over its rows (`HalfSSE` and `SSE`: the sum); with sample weights w_n,
 sum_n w_n loss_n / sum_n w_n (the sums: sum_n w_n loss_n). So weight 0 is a row left out, and weight
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         KLDivergence,
         SquaredHinge,
     )
+    from pybp.losses.custom import Custom
     from pybp.losses.regression import (
         MAE,
         MSE,
@@ -59,7 +61,7 @@ _PLACES = {
     "kl_divergence": ("KLDivergence", "classification"),
     "focal": ("Focal", "classification"),
 }
-_MODULES = dict(_PLACES.values())
+_MODULES = {**dict(_PLACES.values()), "Custom": "custom"}
 
 __all__ = [
     "MAE",
@@ -68,6 +70,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "CosineSimilarity",
     "CrossEntropy",
+    "Custom",
     "Focal",
     "HalfSSE",
     "Hinge",
@@ -92,13 +95,15 @@ def get(given: object) -> Loss:
     """The loss of a name, of a description, or as it is."""
     if isinstance(given, Loss):
         return given
+    if callable(given) and not isinstance(given, type):
+        return __getattr__("Custom")(given)  # type: ignore[operator]
     if isinstance(given, dict):
         kinds = {kind.lower(): __getattr__(kind) for kind in _MODULES}
         return from_data(kinds, given, "loss")  # type: ignore[arg-type]
     if not isinstance(given, str):
         raise TypeError(
-            f"loss must be the name of a loss or an object such as bp.losses.Huber(delta=1.0), got "
-            f"{given!r}"
+            "loss must be the name of a loss, an object such as bp.losses.Huber(delta=1.0) or a "
+            f"function of (y_true, y_pred), got {given!r}"
         )
     if given not in _PLACES:
         raise unknown("loss", given, _PLACES)

@@ -11,7 +11,20 @@ from pybp._core import Source
 from pybp.described import Described
 from pybp.graph import Node
 
-LINEAR = {"dense", "identity", "conv", "reshape"}  # whose outputs may be logits
+# Ops that may end in scores: no activation, or the functions of a custom layer.
+OPEN = {
+    "dense",
+    "identity",
+    "conv",
+    "conv_transpose",
+    "matmul",
+    "expression",
+    "sum",
+    "concat",
+    "take",
+}
+# ... and those that only move what others have computed.
+OPEN |= {"view", "reshape", "permute", "add", "neurons_rows"}
 
 
 class Loss(Described):
@@ -64,7 +77,7 @@ def logits(name: str, output: Node, *activations: str) -> Node:
     """What goes into the last layer's activation, for a loss that includes it."""
     if output.op in activations:
         return output.inputs[0]
-    if output.op not in LINEAR:
+    if output.op not in OPEN:
         raise ValueError(
             f"loss {name!r} takes a last layer with {', '.join(activations)} or no activation, "
             f"layer {output.layer!r} ends in {output.op}"

@@ -1,0 +1,331 @@
+"""Derivatives of functions: `bp.grad`, `bp.value_and_grad` and their kin.
+
+A function is called once for every signature (shapes and precision of its arguments) with symbolic
+values; the graph that it makes is lowered to a plan like that of a model, and every call after that
+is one native run.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pybp import ops as _ops
+from pybp.graph import Node, Parameter
+from pybp.init import Constant
+from pybp.lower import Request, lower
+from pybp.ops.symbols import as_node
+from pybp.store import ParameterStore
+from pybp.trees import Tree, flatten
+
+Function = Callable[..., Any]
+ops: Any = _ops
+
+
+class Traced:
+    """A function with arguments of one signature: its graph, its plan, and memory for a call."""
+
+    def __init__(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> None:
+        self.dtype = dtype
+        self.parameters = [Parameter(f"x{i}", s, Constant()) for i, s in enumerate(shapes)]
+        self.nodes = [as_node(p, "grad") for p in self.parameters]
+        self.arguments = tree.unflatten(self.nodes)
+        self.wanted: list[list[int]] = []  # leaves of the arguments to differentiate by
+        self.forms: list[Tree] = []  # of these arguments
+        self.out: tuple[int, ...] = ()
+        self.lock = threading.Lock()
+
+    @property
+    def flat(self) -> list[int]:
+        """All leaves to differentiate by."""
+        return [i for part in self.wanted for i in part]
+
+    def lower(
+        self,
+        value: Node,
+        wanted: Sequence[int],
+        keep: Sequence[Node] = (),
+        seed: Parameter | None = None,
+        wrt: Sequence[Node] = (),
+    ) -> None:
+        """Make the plan that computes `keep`, the gradient of a value by the wanted leaves, and
+        those by `wrt`, which are looked at one by one: nothing is merged then."""
+        own = self.parameters if seed is None else [*self.parameters, seed]
+        self.store = ParameterStore(own, self.dtype)
+        self.views = [self.store.view(p.name) for p in own]
+        self.gradient = self.store.new_vector()
+        still = {p.name for i, p in enumerate(own) if i not in wanted}
+        request = Request(
+            1,
+            results=[Node("row_value", (value,), attrs={"mean": 0})],
+            keep=list(keep),
+            backward=bool(wanted),
+            gradient=self.gradient,
+            sources=0,
+            still=frozenset(still),
+            merge=not wrt,
+            wrt=list(wrt),
+        )
+        lowered = lower(request, self.store)
+        self.plan = lowered.plan
+        self.tensors = [lowered.value(node) for node in keep]
+        self.tensors += [lowered.gradients[id(node)] for node in wrt]
+
+    def run(
+        self, leaves: Sequence[np.ndarray], wanted: Sequence[int]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """What was kept, and the gradients by the wanted leaves."""
+        with self.lock:
+            for view, leaf in zip(self.views, leaves, strict=True):
+                view[...] = leaf
+            values = self.plan.once((), 1, self.tensors)
+            found = [self.store.view(f"x{i}", self.gradient).copy() for i in wanted]
+        return values, found
+
+
+class Transform:
+    """A function of arrays that is made of another one; keeps what it has traced, by signature."""
+
+    def __init__(self, f: Function, what: str, argnums: int | Sequence[int] = 0) -> None:
+        if not callable(f):
+            raise TypeError(f"{what} takes a function, got {f!r}")
+        self.f, self.what = f, what
+        self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        self.single = isinstance(argnums, int)
+        self.traced: dict[tuple, Any] = {}
+        self.__name__ = f"{what}({getattr(f, '__name__', 'function')})"
+        self.__doc__ = f.__doc__
+
+    def read(self, args: tuple, kwargs: dict) -> tuple[Tree, list[np.ndarray], np.dtype]:
+        """The leaves of the arguments, and the precision that suits them."""
+        tree, leaves = flatten((args, kwargs), self.what)
+        floats = [leaf.dtype for leaf in leaves if leaf.dtype.kind == "f" and leaf.ndim]
+        single = floats and all(dtype == np.float32 for dtype in floats)
+        return tree, leaves, np.dtype(np.float32 if single else np.float64)
+
+    def of(self, args: tuple, kwargs: dict) -> tuple[Any, list[np.ndarray]]:
+        """What has been traced for such arguments, and their leaves."""
+        tree, leaves, dtype = self.read(args, kwargs)
+        key = (tree.key, dtype, tuple(leaf.shape for leaf in leaves))
+        if key not in self.traced:
+            traced = self.new(tree, [leaf.shape for leaf in leaves], dtype)
+            traced.wanted = self.wanted(args)
+            traced.forms = [flatten(args[k], self.what)[0] for k in self.argnums]
+            self.trace(traced)
+            self.traced[key] = traced
+        return self.traced[key], leaves
+
+    def new(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> Traced:
+        """Symbolic arguments."""
+        return Traced(tree, shapes, dtype)
+
+    def wanted(self, args: tuple) -> list[list[int]]:
+        """The leaves of every argument to differentiate by, as numbers."""
+        counts = [len(flatten(arg, self.what)[1]) for arg in args]
+        found = []
+        for k in self.argnums:
+            at = k + len(args) if k < 0 else k
+            if not 0 <= at < len(args):
+                raise TypeError(
+                    f"{self.what}: argnums={k}, but the function was called with {len(args)} "
+                    "positional arguments"
+                )
+            found.append(list(range(sum(counts[:at]), sum(counts[: at + 1]))))
+        return found
+
+    def trace(self, traced: Any) -> None:
+        """Call the function with the symbolic arguments, and lower what comes of it."""
+        raise NotImplementedError
+
+    def call(self, traced: Traced) -> Any:
+        """The function's value for symbolic arguments."""
+        args, kwargs = traced.arguments
+        return self.f(*args, **kwargs)
+
+    def gradients(self, traced: Traced, found: list[np.ndarray]) -> Any:
+        """Gradients in the form of the arguments."""
+        left = iter(found)
+        parts = []
+        for form, wanted in zip(traced.forms, traced.wanted, strict=True):
+            whole = (next(left) for _ in wanted)
+            parts.append(form.unflatten([g.item() if g.ndim == 0 else g for g in whole]))
+        return parts[0] if self.single else tuple(parts)
+
+
+def scalar(value: Any, what: str) -> Node:
+    """A function's value, which must be one number."""
+    node = as_node(value, what)
+    if node.shape != ():
+        if np.prod(node.shape) == 1:
+            remedy = "take its only element, for instance by bp.ops.sum"
+        else:
+            remedy = "reduce it, for instance by bp.ops.sum, or use bp.jacobian"
+        raise TypeError(f"{what} needs a function of one number, got shape {node.shape}: {remedy}")
+    return node
+
+
+class _Grad(Transform):
+    with_value = False
+
+    def trace(self, traced: Traced) -> None:
+        value = scalar(self.call(traced), self.what)
+        traced.lower(value, traced.flat, [value])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, leaves = self.of(args, kwargs)
+        values, found = traced.run(leaves, traced.flat)
+        gradients = self.gradients(traced, found)
+        return (values[0].item(), gradients) if self.with_value else gradients
+
+
+class _ValueAndGrad(_Grad):
+    with_value = True
+
+
+def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """The gradient of a function of one number's value, as a function of the same arguments.
+
+    `f` is written with Python's operators and `bp.ops`; its arguments are numbers, arrays, and
+    tuples, lists and dicts of them. `argnums` says by which to differentiate: a number gives that
+    argument's gradient, a tuple a tuple of them. Work is in float64 unless all arrays are float32.
+
+    Reverse accumulation: Linnainmaa, BIT 16, 1976.
+
+    >>> import numpy as np, pybp as bp
+    >>> bp.grad(lambda x: x**3)(2.0)
+    12.0
+    >>> bp.grad(lambda w, x: bp.ops.sum(bp.ops.tanh(w * x)))(np.zeros(2), np.ones(2))
+    array([1., 1.])
+
+    Raises
+    ------
+    TypeError
+        The value is no single number, or the function asks for a value while it is traced: a branch
+        that depends on values is written with `bp.ops.where`.
+    """
+    return _Grad(f, "bp.grad", argnums)
+
+
+def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """The value and the gradient, from one run: see `grad`.
+
+    >>> import pybp as bp
+    >>> bp.value_and_grad(lambda x: x * x)(3.0)
+    (9.0, 6.0)
+    """
+    return _ValueAndGrad(f, "bp.value_and_grad", argnums)
+
+
+class _Jacobian(Transform):
+    def trace(self, traced: Traced) -> None:
+        y = as_node(self.call(traced), self.what)
+        traced.out = y.shape
+        seed = Parameter("seed", y.shape, Constant())
+        value = ops.sum(ops.multiply(y, seed))
+        traced.lower(value, traced.flat, seed=seed)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, leaves = self.of(args, kwargs)
+        rows: list[list[np.ndarray]] = []
+        seed = np.zeros(traced.out)
+        for at in np.ndindex(traced.out):
+            seed[at] = 1.0
+            rows.append(traced.run([*leaves, seed], traced.flat)[1])
+            seed[at] = 0.0
+        found = [
+            np.stack(column).reshape(traced.out + column[0].shape)
+            for column in zip(*rows, strict=True)
+        ]
+        return self.gradients(traced, found)
+
+
+def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """All derivatives of an array-valued function: [*shape of the value, *shape of the argument].
+
+    One plan, and one native run in reverse for each number of the value. See `grad`.
+
+    >>> import numpy as np, pybp as bp
+    >>> bp.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    return _Jacobian(f, "bp.jacobian", argnums)
+
+
+class _Directional(Transform):
+    """Of (x, v, *others): the derivatives of f(x, *others) along v."""
+
+    def call(self, traced: Traced) -> Any:
+        (x, _, *others), kwargs = traced.arguments
+        return self.f(x, *others, **kwargs)
+
+    def along(self, traced: Traced, value: Node) -> Node:
+        """The derivative of the value along v, which has as many leaves as x."""
+        from pybp.tangents import push
+
+        count = len(traced.flat)
+        directions = traced.nodes[count : 2 * count]
+        given = {id(x): v for x, v in zip(traced.nodes[:count], directions, strict=True)}
+        found = push(value, given)
+        return ops.multiply(value, 0.0) if found is None else found
+
+    def read(self, args: tuple, kwargs: dict) -> tuple[Tree, list[np.ndarray], np.dtype]:
+        if len(args) < 2:
+            raise TypeError(f"{self.what} is called with x, a direction v, and f's other arguments")
+        (tree, x), (own, v) = (flatten(arg, self.what) for arg in args[:2])
+        if tree != own or [leaf.shape for leaf in x] != [leaf.shape for leaf in v]:
+            shapes = [[leaf.shape for leaf in leaves] for leaves in (x, v)]
+            raise ValueError(
+                f"{self.what}: x and v must be alike, got shapes {shapes[0]} and {shapes[1]}"
+            )
+        return super().read(args, kwargs)
+
+
+class _Hvp(_Directional):
+    def trace(self, traced: Traced) -> None:
+        value = scalar(self.call(traced), self.what)
+        traced.lower(self.along(traced, value), traced.flat)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, leaves = self.of(args, kwargs)
+        return self.gradients(traced, traced.run(leaves, traced.flat)[1])
+
+
+def hvp(f: Function) -> Function:
+    """The product of the Hessian of f with a vector, H(x) v, as a function of (x, v, *others),
+    where f takes (x, *others) and its value is one number.
+
+    The derivative along v is taken forward, in the graph, and its gradient in reverse: a few times
+    the work of f, whatever the size of x. Pearlmutter, Neural Computation 6, 1994.
+
+    >>> import numpy as np, pybp as bp
+    >>> bp.hvp(lambda x: bp.ops.sum(x**3))(np.array([1.0, 2.0]), np.array([1.0, 1.0]))
+    array([ 6., 12.])
+    """
+    return _Hvp(f, "bp.hvp")
+
+
+class _Jvp(_Directional):
+    def trace(self, traced: Traced) -> None:
+        value = as_node(self.call(traced), self.what)
+        slope = self.along(traced, value)
+        traced.lower(ops.sum(slope), (), [value, slope])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced, leaves = self.of(args, kwargs)
+        value, slope = (a.item() if a.ndim == 0 else a for a in traced.run(leaves, ())[0])
+        return value, slope
+
+
+def jvp(f: Function) -> Function:
+    """The value of f and its derivative along v, as a function of (x, v, *others), where f takes
+    (x, *others): forward accumulation.
+
+    >>> import pybp as bp
+    >>> bp.jvp(lambda x: x**2)(3.0, 1.0)
+    (9.0, 6.0)
+    """
+    return _Jvp(f, "bp.jvp")

@@ -1,0 +1,196 @@
+"""Python's operators on symbolic values: `x * w + b` makes nodes of a graph, by `pybp.ops`."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+
+def _ops() -> Any:
+    from pybp import ops  # most models do without
+
+    return ops
+
+
+def _no_value(kind: str) -> str:
+    return (
+        f"a symbolic value has no {kind}: it is computed later, in one native call, for many inputs"
+    )
+
+
+# NumPy's name of what an operator between an array and something else calls -> ours.
+ARRAY_OPERATORS = {
+    **{name: name for name in ("add", "subtract", "multiply", "power", "matmul", "remainder")},
+    **{name: name for name in ("floor_divide", "less", "less_equal", "greater", "greater_equal")},
+    **{name: name for name in ("equal", "not_equal", "divide")},
+}
+
+
+class Symbolic:
+    """Base of `graph.Node` and `graph.Parameter`: what stands for numbers that are not known yet.
+
+    Arithmetic, comparisons with numbers and arrays, `abs`, `@`, indexing, `.T`, `.reshape(...)`,
+    `.sum(axis)` and so on make new nodes. Two symbolic values are compared by `bp.ops.equal`: `==`
+    between them says whether they are the same object.
+    """
+
+    __hash__ = object.__hash__
+    shape: tuple[int, ...]
+
+    def __add__(self, other: Any) -> Any:
+        return _ops().add(self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _ops().add(other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return _ops().subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _ops().subtract(other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _ops().multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _ops().multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _ops().divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _ops().divide(other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _ops().floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _ops().floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return _ops().remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return _ops().remainder(other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return _ops().power(self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _ops().power(other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return _ops().matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return _ops().matmul(other, self)
+
+    def __neg__(self) -> Any:
+        return _ops().negative(self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return _ops().abs(self)
+
+    def __lt__(self, other: Any) -> Any:
+        return _ops().less(self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _ops().less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _ops().greater(self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _ops().greater_equal(self, other)
+
+    def __eq__(self, other: object) -> Any:
+        return _ops().equal(self, other) if _is_number(other) else self is other
+
+    def __ne__(self, other: object) -> Any:
+        return _ops().not_equal(self, other) if _is_number(other) else self is not other
+
+    def __getitem__(self, index: Any) -> Any:
+        return _ops().index(self, index)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a symbolic value of shape () has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def ndim(self) -> int:
+        """How many axes a row has."""
+        return len(self.shape)
+
+    @property
+    def T(self) -> Any:  # noqa: N802  NumPy's name
+        """The axes of a row in reverse."""
+        return _ops().transpose(self)
+
+    def reshape(self, *shape: Any) -> Any:
+        """The same numbers in another shape: `bp.ops.reshape`."""
+        return _ops().reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`bp.ops.sum`."""
+        return _ops().sum(self, axis, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`bp.ops.mean`."""
+        return _ops().mean(self, axis, keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`bp.ops.max`."""
+        return _ops().max(self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """`bp.ops.min`."""
+        return _ops().min(self, axis, keepdims)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """An array's operators are ours; NumPy's functions are not."""
+        name = ARRAY_OPERATORS.get(ufunc.__name__)
+        if name is None or method != "__call__" or options:
+            raise TypeError(
+                f"{_no_value('array')}. Use the functions of bp.ops instead of NumPy's: bp.ops."
+                f"{ufunc.__name__} for np.{ufunc.__name__}"
+            )
+        return getattr(_ops(), name)(*inputs)
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            f"{_no_value('truth value')}. A branch that depends on a value is written "
+            "bp.ops.where(condition, then, otherwise); `and`, `or`, `not` as bp.ops.logical_and, "
+            "logical_or, logical_not; max and min as bp.ops.maximum and minimum"
+        )
+
+    def __float__(self) -> NoReturn:
+        raise TypeError(
+            f"{_no_value('number to convert')}. Use the functions of bp.ops instead of those of "
+            "`math`"
+        )
+
+    __int__ = __float__
+
+    def __index__(self) -> NoReturn:
+        raise TypeError(
+            f"{_no_value('index')}. Numbers that say how often or where, such as those of range(), "
+            "axes and shapes, come from outside the function; bp.ops.take reads at computed places"
+        )
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError(
+            f"{_no_value('array')}. Use the functions of bp.ops instead of NumPy's: bp.ops.exp(x) "
+            "for np.exp(x)"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.ndarray | np.generic | list)

@@ -1,0 +1,76 @@
+"""Padding and convolution, of any operands: windows are read through strides, then multiplied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pybp.graph import Node
+from pybp.ops.linear import matmul
+from pybp.ops.shaping import concatenate, reshape, strides_of, view
+from pybp.ops.symbols import Value, as_node, constant, spread
+
+Pair = int | Sequence[int]
+
+
+def pad(x: Value, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Node:
+    """More numbers of one value before and behind along every axis: widths is one pair an axis."""
+    x = as_node(x, "pad")
+    if len(widths) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in widths):
+        raise ValueError(f"bp.ops.pad: rows of shape {x.shape} need {x.ndim} pairs, got {widths}")
+    for axis, pair in enumerate(widths):
+        parts = [x]
+        for place, width in zip((0, 2), pair, strict=True):
+            if width:
+                shape = (*x.shape[:axis], width, *x.shape[axis + 1 :])
+                parts.insert(place, spread(constant(value), shape, x.batched))
+        x = concatenate(parts, axis)
+    return x
+
+
+def conv2d(
+    x: Value,
+    weight: Value,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Node:
+    """y[o, i, j] = sum_{c, k, l} weight[o, c, k, l] x[c, s i + d k, s j + d l]
+
+    of rows x [C, H, W] with zeros around them, weight [O, C / groups, KH, KW], y [O, OH, OW]. A
+    pair is of height and width; s is the stride and d the dilation. For layers use `bp.Conv2D`;
+    this is for weights that are computed, and for derivatives of any order.
+    """
+    x, weight = as_node(x, "conv2d"), as_node(weight, "conv2d")
+    steps, around, apart = (_pair(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
+    if x.ndim != 3 or weight.ndim != 4 or x.shape[0] != weight.shape[1] * groups:
+        raise ValueError(
+            f"bp.ops.conv2d: rows of shape {x.shape} and weights of shape {weight.shape} in "
+            f"{groups} groups do not fit: they are [C, H, W] and [O, C / groups, KH, KW]"
+        )
+    if weight.shape[0] % groups:
+        raise ValueError(f"bp.ops.conv2d: {weight.shape[0]} outputs are not {groups} equal groups")
+    x = pad(x, [(0, 0), *((n, n) for n in around)])
+    reach = [d * (k - 1) + 1 for d, k in zip(apart, weight.shape[2:], strict=True)]
+    out = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:], reach, steps, strict=True)]
+    if min(out) < 1:
+        raise ValueError(
+            f"bp.ops.conv2d: a kernel that spans {tuple(reach)} is larger than its input "
+            f"{x.shape[1:]}, padding included"
+        )
+    plane, row, _ = strides_of(x.shape)
+    strides = (plane, apart[0] * row, apart[1], steps[0] * row, steps[1])
+    windows = view(x, (x.shape[0], *weight.shape[2:], *out), strides)
+    columns = reshape(windows, (groups, -1, out[0] * out[1]))
+    rows = reshape(weight, (groups, weight.shape[0] // groups, -1))
+    return reshape(matmul(rows, columns), (weight.shape[0], *out))
+
+
+def _pair(value: Pair, least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or min(pair) < least:
+        raise ValueError(f"bp.ops.conv2d: expected one or two numbers >= {least}, got {value!r}")
+    return pair[0], pair[1]
+
+
+FUNCTIONS = {f.__name__: f for f in (pad, conv2d)}

@@ -1,0 +1,266 @@
+"""Other shapes, other orders of axes, parts of values, and several values side by side."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from pybp.graph import Node
+from pybp.ops.symbols import Value, as_node, constant, distinct, spread
+
+MOST_INPUTS = 6  # of one concat
+
+
+def axis_of(axis: int, ndim: int, what: str) -> int:
+    """An axis counted from the first of a row."""
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise TypeError(f"bp.ops.{what}: an axis is a whole number, got {axis!r}")
+    if not -ndim <= axis < ndim:
+        raise ValueError(
+            f"bp.ops.{what}: axis {axis} is out of range for rows with {ndim} axes (the axis of "
+            "the batch is left out)"
+        )
+    return int(axis) % ndim
+
+
+def axes_of(axis: Any, ndim: int, what: str) -> tuple[int, ...]:
+    """One axis, several, or for None all, in order."""
+    if axis is None:
+        return tuple(range(ndim))
+    many = axis if isinstance(axis, tuple | list) else (axis,)
+    found = tuple(sorted(axis_of(a, ndim, what) for a in many))
+    if len(set(found)) < len(found):
+        raise ValueError(f"bp.ops.{what}: axis {axis} names an axis twice")
+    return found
+
+
+def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """Elements from one place to the next along every axis."""
+    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
+
+
+def _source(x: Node) -> tuple[Node, tuple[int, ...], int]:
+    """What a node shows: itself, or what it is a view of; and by which strides and offset."""
+    if x.op == "view":
+        return x.inputs[0], x.attrs["strides"], x.attrs["offset"]
+    return x, strides_of(x.shape), 0
+
+
+def view(x: Node, dims: Sequence[int], strides: Sequence[int], offset: int = 0) -> Node:
+    """Elements of each row, picked by strides."""
+    if tuple(dims) == x.shape and tuple(strides) == strides_of(x.shape) and not offset:
+        return x
+    attrs = {"dims": tuple(dims), "strides": tuple(strides), "offset": offset}
+    return Node("view", (x,), attrs=attrs, layer=x.layer)
+
+
+def reshape(x: Value, shape: int | Sequence[int]) -> Node:
+    """The same numbers in the same order as rows of another shape, of which one size may be -1."""
+    x = as_node(x, "reshape")
+    dims = [int(n) for n in (shape if isinstance(shape, tuple | list) else (shape,))]
+    size = math.prod(x.shape)
+    if dims.count(-1) == 1:
+        known = -math.prod(dims)
+        dims[dims.index(-1)] = size // known if known > 0 else 0
+    if math.prod(dims) != size or any(n < 1 for n in dims):
+        raise ValueError(f"bp.ops.reshape: rows of shape {x.shape} do not fit shape {shape}")
+    return view(x, dims, strides_of(dims))
+
+
+def transpose(x: Value, axes: Sequence[int] | None = None) -> Node:
+    """The axes of a row in another order, by default in reverse."""
+    x = as_node(x, "transpose")
+    order = list(range(x.ndim))[::-1] if axes is None else list(axes)
+    order = [axis_of(a, x.ndim, "transpose") for a in order]
+    if sorted(order) != list(range(x.ndim)):
+        raise ValueError(f"bp.ops.transpose: axes {axes} are no order of {x.ndim} axes")
+    source, strides, offset = _source(x)
+    return view(source, [x.shape[a] for a in order], [strides[a] for a in order], offset)
+
+
+def swapaxes(x: Value, a: int, b: int) -> Node:
+    """Two axes of a row in each other's place."""
+    x = as_node(x, "swapaxes")
+    order = list(range(x.ndim))
+    a, b = axis_of(a, x.ndim, "swapaxes"), axis_of(b, x.ndim, "swapaxes")
+    order[a], order[b] = b, a
+    return transpose(x, order)
+
+
+def expand_dims(x: Value, axis: int) -> Node:
+    """One more axis, of length 1."""
+    x = as_node(x, "expand_dims")
+    at = axis_of(axis, x.ndim + 1, "expand_dims")
+    return reshape(x, (*x.shape[:at], 1, *x.shape[at:]))
+
+
+def squeeze(x: Value, axis: int | Sequence[int] | None = None) -> Node:
+    """Axes of length 1 left out: the given ones, by default all."""
+    x = as_node(x, "squeeze")
+    if axis is None:
+        axis = tuple(a for a, n in enumerate(x.shape) if n == 1)
+    out = axes_of(axis, x.ndim, "squeeze")
+    if any(x.shape[a] != 1 for a in out):
+        raise ValueError(f"bp.ops.squeeze: axis {axis} of shape {x.shape} is longer than 1")
+    return reshape(x, [n for a, n in enumerate(x.shape) if a not in out])
+
+
+def broadcast_to(x: Value, shape: Sequence[int]) -> Node:
+    """Rows repeated to a shape, by NumPy's rules."""
+    x, shape = as_node(x, "broadcast_to"), tuple(shape)
+    try:
+        fits = np.broadcast_shapes(x.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"bp.ops.broadcast_to: shape {x.shape} does not broadcast to {shape}")
+    return spread(x, shape, x.batched)
+
+
+def flip(x: Value, axis: int | Sequence[int] | None = None) -> Node:
+    """The numbers along axes, by default all, in reverse."""
+    x = as_node(x, "flip")
+    back = axes_of(axis, x.ndim, "flip")
+    return index(x, tuple(slice(None, None, -1 if a in back else 1) for a in range(x.ndim)))
+
+
+def index(x: Value, key: Any) -> Node:
+    """x[key]: whole numbers, slices with steps of either sign, `...`, None, and one array or list
+    of whole numbers or symbolic value, which takes slices by their numbers."""
+    x = as_node(x, "index")
+    keys = list(key) if isinstance(key, tuple) else [key]
+    used = sum(k is not None and k is not Ellipsis for k in keys)
+    if used > x.ndim:
+        raise IndexError(f"an index with {used} axes for rows of shape {x.shape}")
+    whole = [slice(None)] * (x.ndim - used)
+    spots = [i for i, k in enumerate(keys) if k is Ellipsis]
+    if len(spots) > 1:
+        raise IndexError("an index has at most one ellipsis ('...')")
+    at = spots[0] if spots else len(keys)
+    keys[at : at + len(spots)] = whole
+
+    source, strides, offset = _source(x)
+    dims: list[int] = []
+    steps: list[int] = []
+    taken = None
+    axis = 0
+    for k in keys:
+        if k is None:
+            dims.append(1)
+            steps.append(0)
+            continue
+        n, stride = x.shape[axis], strides[axis]
+        axis += 1
+        if isinstance(k, slice):
+            first, stop, by = k.indices(n)
+            count = len(range(first, stop, by))
+            if not count:
+                raise IndexError(f"{k} of an axis of length {n} leaves nothing")
+            offset += first * stride
+            dims.append(count)
+            steps.append(by * stride)
+        elif isinstance(k, int | np.integer) and not isinstance(k, bool):
+            if not -n <= k < n:
+                raise IndexError(f"index {k} is out of range for an axis of length {n}")
+            offset += int(k) % n * stride
+        elif taken is None:
+            taken = (len(dims), k)
+            dims.append(n)
+            steps.append(stride)
+        else:
+            raise IndexError("an index takes slices by numbers along one axis at a time")
+    part = view(source, dims, steps, offset)
+    return part if taken is None else take(part, taken[1], taken[0])
+
+
+def take(x: Value, indices: Value, axis: int = 0) -> Node:
+    """Slices of x along an axis, by their numbers: an array, or a symbolic value of whole numbers.
+
+    Numbers that no slice has give NaN when they are symbolic, and an error here when they are not.
+    """
+    x = as_node(x, "take")
+    at = axis_of(axis, x.ndim, "take")
+    if not isinstance(indices, Node):
+        array = np.asarray(indices)
+        if array.dtype.kind not in "iu":
+            raise IndexError(
+                f"indices are whole numbers, got {array.dtype}: parts that depend on a condition "
+                "are written bp.ops.where(condition, x, 0)"
+            )
+        if array.size and not (-x.shape[at] <= array.min() and array.max() < x.shape[at]):
+            raise IndexError(f"an index is out of range for an axis of length {x.shape[at]}")
+        indices = constant(np.where(array < 0, array + x.shape[at], array), "take")
+    first = transpose(x, [at, *(a for a in range(x.ndim) if a != at)])
+    found = Node("take", (first, indices), layer=x.layer)
+    lead, rest = indices.ndim, x.ndim - 1
+    order = [*range(lead, lead + at), *range(lead), *range(lead + at, lead + rest)]
+    return transpose(found, order)
+
+
+def concatenate(values: Iterable[Value], axis: int = 0) -> Node:
+    """Values side by side along one of their axes."""
+    nodes = [as_node(value, "concatenate") for value in values]
+    if not nodes:
+        raise ValueError("bp.ops.concatenate: nothing to put side by side")
+    batched = any(node.batched for node in nodes)
+    at = axis_of(axis, nodes[0].ndim, "concatenate")
+    first = nodes[0].shape
+    for node in nodes:
+        same = node.ndim == len(first)
+        if not same or node.shape[:at] + node.shape[at + 1 :] != first[:at] + first[at + 1 :]:
+            shapes = ", ".join(str(n.shape) for n in nodes)
+            raise ValueError(
+                f"bp.ops.concatenate: shapes {shapes} differ beside axis {axis} (the axis of the "
+                "batch is left out)"
+            )
+    nodes = [spread(node, node.shape, batched) for node in nodes]
+    while len(nodes) > 1:
+        parts = [nodes[i : i + MOST_INPUTS] for i in range(0, len(nodes), MOST_INPUTS)]
+        nodes = [
+            part[0] if len(part) == 1 else Node("concat", distinct(part), attrs={"axis": at})
+            for part in parts
+        ]
+    return nodes[0]
+
+
+def stack(values: Iterable[Value], axis: int = 0) -> Node:
+    """Values of one shape along a new axis."""
+    return concatenate([expand_dims(value, axis) for value in values], axis)
+
+
+def split(x: Value, sections: int | Sequence[int], axis: int = 0) -> list[Node]:
+    """Equal parts along an axis, or those that end before the given places."""
+    x = as_node(x, "split")
+    at = axis_of(axis, x.ndim, "split")
+    n = x.shape[at]
+    if isinstance(sections, int):
+        if sections < 1 or n % sections:
+            raise ValueError(f"bp.ops.split: {n} are not {sections} equal parts")
+        sections = [n // sections * i for i in range(1, sections)]
+    ends = [0, *sections, n]
+    before = (slice(None),) * at
+    return [index(x, (*before, slice(a, b))) for a, b in itertools.pairwise(ends)]
+
+
+def roll(x: Value, shift: int, axis: int = 0) -> Node:
+    """The numbers along an axis moved on, those beyond the end to the beginning."""
+    x = as_node(x, "roll")
+    at = axis_of(axis, x.ndim, "roll")
+    cut = -shift % x.shape[at]
+    if cut == 0:
+        return x
+    head, tail = split(x, [cut], at)
+    return concatenate([tail, head], at)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    f.__name__: f
+    for f in (
+        *(reshape, transpose, swapaxes, expand_dims, squeeze, broadcast_to, flip, index, take),
+        *(concatenate, stack, split, roll),
+    )
+}
