@@ -6,7 +6,8 @@
 #include "ops/pool.h"
 
 #ifdef VEC_EXTENSIONS
-typedef __typeof__((vec){0} == (vec){0}) vec_mask_bits; /* whole numbers, of all ones where it holds */
+typedef __typeof__((vec){0} ==
+                   (vec){0}) vec_mask_bits; /* whole numbers, of all ones where it holds */
 #endif
 
 /* The larger of two, and NaN where either is. */
