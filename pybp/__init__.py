@@ -73,22 +73,18 @@ if TYPE_CHECKING:
         ZeroPad2D,
     )
     from pybp.layers.merge import add, average, concat, maximum, minimum, multiply, subtract
-
-# Imported when first named: what only some users need must not cost the others time.
-_LAZY_MODULES = {"callbacks", "datasets", "metrics", "plots", "regularizers", "testing"}
-_LAZY_FUNCTIONS = {"find_learning_rate": "pybp.finder", "load": "pybp.io"}
-_MERGES = ("add", "average", "concat", "maximum", "minimum", "multiply", "subtract")
-_LAZY_FUNCTIONS |= dict.fromkeys(_MERGES, "pybp.layers.merge")
     from pybp.rounding import rounding_error
 
 # Imported when first named: what only some users need must not cost the others time.
 _LAZY_MODULES = {"callbacks", "datasets", "metrics", "ops", "plots", "regularizers", "testing"}
 _DERIVATIVES = ("grad", "hvp", "jacobian", "jvp", "value_and_grad")
+_MERGES = ("add", "average", "concat", "maximum", "minimum", "multiply", "subtract")
 _LAZY_FUNCTIONS = {
     "find_learning_rate": "pybp.finder",
     "load": "pybp.io",
     "rounding_error": "pybp.rounding",
     **dict.fromkeys(_DERIVATIVES, "pybp.autodiff"),
+    **dict.fromkeys(_MERGES, "pybp.layers.merge"),
 }
 
 __all__ = [
@@ -135,9 +131,9 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "StandardScaler",
+    "TrainedLayer",
     "Upsample2D",
     "ZeroPad2D",
-    "TrainedLayer",
     "__version__",
     "add",
     "average",

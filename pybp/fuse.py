@@ -240,7 +240,7 @@ class _Merger(_Pass):
             if node.op != "broadcast" or (self.backward and id(node) in self.changing):
                 continue
             trial = [*found[:i], node.inputs[0], *found[i + 1 :]]
-            given = [(x.shape, x.batched) for x in trial]
+            given = [(x.shape, x.batched, False) for x in trial]
             program = encode([("add", (0, len(trial) - 1))])
             rule = _core.infer("expression", {"program": program}, given)
             if rule and rule[:2] == (root.shape, root.batched):

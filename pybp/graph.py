@@ -116,7 +116,7 @@ class Node(Symbolic):
             first = self.inputs[0] if self.inputs else None
             alike = first is not None and len(first.shape) == len(self.shape)
             self.layout, self.image = (
-                (first.layout, first.image) if first and alike else ("", False)
+                (first.layout, first.image) if first is not None and alike else ("", False)
             )
 
     @property

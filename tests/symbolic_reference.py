@@ -78,7 +78,6 @@ REFERENCE = {
     "scan": lambda x, product: (np.cumprod if product else np.cumsum)(x, axis=-1),
     "take": lambda x, at: np.stack([row[i.astype(int)] for row, i in zip(x, at, strict=True)]),
     "matmul": matmul,
-    "concat": lambda *x, axis: np.concatenate(x, axis + 1),
 }
 
 
@@ -112,10 +111,6 @@ CASES = {
             ((3, 1), lambda x, y, program: np.tanh(x * y) + x),
             ((1,), lambda x, y, program: np.tanh(x * y[:, :, None]) + x),
         ]
-    ],
-    "concat": [
-        {"inputs": [(2, 3), (4, 3)], "attrs": {"axis": 0}},
-        {"inputs": [(2, 3), (2, 1), (2, 2)], "attrs": {"axis": 1}},
     ],
     "constant": [
         {"inputs": [], "attrs": {"values": words(np.arange(6) / 7), "dims": (2, 3)}, "rows": 2}

@@ -309,16 +309,6 @@ static pb_kernel *delta_of(const pb_instr *k) {
   return k->activation && k->activation->chain ? pb_delta : NULL;
 }
 
-/* Ops of several inputs ask which of them want a gradient; the others, losses among them, write that
-   of the first unasked. */
-static bool wants_gradient(const pb_instr *k) {
-  int flowing = k->op->max_in - k->op->params - k->op->running;
-  bool wanted = k->din[0] != -1;
-  for (int j = 1; j < flowing && j < k->nin && !(k->op->flags & PB_PER_ROW); j++)
-    wanted |= k->din[j] != -1;
-  return wanted;
-}
-
 static pb_status seal_instr(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i];
   if ((k->phase == PB_FORWARD) != (i < p->nforward))

@@ -284,7 +284,7 @@ def _plain_activation(name: str) -> Activation:
 
 def _function(activation: str | Activation) -> Function:
     one = activation if isinstance(activation, Activation) else _plain_activation(activation)
-    return one.activation, next((getattr(one, key) for key in one._defaults), 0.0)
+    return name_of(one), next((getattr(one, key) for key in one._defaults), 0.0)
 
 
 def _plain(value: object) -> object:

@@ -12,19 +12,9 @@ from pybp.described import Described
 from pybp.graph import Node
 
 # Ops that may end in scores: no activation, or the functions of a custom layer.
-OPEN = {
-    "dense",
-    "identity",
-    "conv",
-    "conv_transpose",
-    "matmul",
-    "expression",
-    "sum",
-    "concat",
-    "take",
-}
-# ... and those that only move what others have computed.
-OPEN |= {"view", "reshape", "permute", "add", "neurons_rows"}
+OPEN = {"dense", "identity", "conv", "conv_transpose", "matmul", "expression", "sum", "take"}
+# ... and those that only move or add what others have computed.
+OPEN |= {"view", "reshape", "permute", "concat", "add", "neurons_rows"}
 
 
 class Loss(Described):
