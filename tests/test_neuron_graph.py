@@ -423,7 +423,7 @@ def forged(key, index, value):
     attrs = graph._attrs(graph._functions)
     attrs[key] = np.array(attrs[key])
     attrs[key][index] = value
-    return _core.infer("neurons", attrs, [((2,), True), ((6,), False)]) is not None
+    return _core.infer("neurons", attrs, [((2,), True, False), ((6,), False, False)]) is not None
 
 
 def test_seal_takes_no_list_with_a_wrong_number():
@@ -449,7 +449,7 @@ def test_seal_takes_no_list_of_another_length(key):
     attrs = graph._attrs(graph._functions)
     for numbers in (attrs[key][:-1], attrs[key][:0], np.append(attrs[key], 0)):
         given = attrs | {key: numbers}
-        assert _core.infer("neurons", given, [((1,), True), ((2,), False)]) is None
+        assert _core.infer("neurons", given, [((1,), True, False), ((2,), False, False)]) is None
 
 
 def test_seal_takes_no_unit_outside_the_values():

@@ -63,11 +63,14 @@ static bool problem_new(problem *p, const pb_table *t, rng *r, const int64_t *si
   for (int i = 0; i < ATTRS; i++) p->instr.attr[i].i = attr[i];
   if (!p->op->infer(p->instr.attr, in, 3, &p->inferred)) return false;
   p->plan = pb_plan_new(t, blocks_of(p) * t->lanes);
-  pb_plan_reserve(p->plan, TENSORS, 0, 1);
+  pb_plan_reserve(p->plan, TENSORS, 1, 1);
   pb_shape out = p->inferred.out;
   out.blocked = true;
   const pb_shape shape[] = {in[0], in[1], in[2], out, out, in[0], in[1], in[2]};
-  for (int i = 0; i < TENSORS; i++) p->plan->tensor[i].shape = shape[i];
+  for (int i = 0; i < TENSORS; i++) {
+    p->plan->tensor[i].shape = shape[i];
+    p->plan->tensor[i].size = pb_shape_size(&shape[i]);
+  }
   fill(p, r);
   return true;
 }
