@@ -227,7 +227,8 @@ class _Merger(_Pass):
                 values.append(len(inputs) + len(steps) - 1)
             place[id(member)] = values[-1]
         name = steps[0][0]
-        plain = name in OPS and (OPS[name]["differentiable"] or not self.backward)
+        plain = name in OPS and "elementwise" in OPS[name]["flags"]
+        plain = plain and (OPS[name]["differentiable"] or not self.backward)
         if len(steps) == len(inputs) == 1 and plain and inputs[0].shape == root.shape:
             return Node(name, tuple(inputs), layer=root.layer)  # which its producer may compute
         return Node("expression", tuple(inputs), attrs={"program": encode(steps)}, layer=root.layer)

@@ -243,7 +243,10 @@ def feature_maps(
     row = np.asarray(x)
     outputs = model.activations(row if row.ndim > 1 and row.shape[0] == 1 else row[None])
     maps: dict[str, np.ndarray] = {}
+    layouts = {step.label: step.node.layout for step in model.network.steps}
     for name, value in outputs.items():
+        if layouts.get(name) == "NHWC" and value.ndim == 4:
+            value = np.moveaxis(value, -1, 1)
         same = maps and np.array_equal(value[0], list(maps.values())[-1])
         if value.ndim == 4 and (name == layer or not same):
             maps[name] = value[0]

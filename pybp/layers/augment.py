@@ -14,6 +14,7 @@ from pybp.checks import boolean, real, whole
 from pybp.graph import Node, Parameter, Running, topological
 from pybp.init import Constant
 from pybp.layers.base import LARGEST, Layer
+from pybp.layouts import as_image
 
 _MOST = 1e6  # of amounts in pixels
 
@@ -132,6 +133,7 @@ class Augment(Layer):
                     f"{node.layer!r} before it could not be trained: put Augment directly behind "
                     "bp.Input, or freeze the layers before it with trainable=False"
                 )
+        x = as_image(x, name, "Augment") if x.layout else x
         height, width = self._size(x.shape, name)
         place = {"fill": self.fill, "height": height, "width": width}
         amounts = {
@@ -242,7 +244,8 @@ class Normalize(Layer):
                 "behind bp.Input and before bp.Augment, whose fill is then in normalised units; "
                 "use bp.BatchNorm or bp.LayerNorm elsewhere"
             )
-        channels = x.shape[0]
+        axis = (x.layout or "").find("C") - 1 if x.layout and not x.image else 0
+        channels = x.shape[axis]
         wanted = max(len(self.mean), len(self.std))
         if wanted not in (1, channels):
             raise ValueError(
@@ -250,7 +253,7 @@ class Normalize(Layer):
                 f"{x.layer!r} have shape {x.shape}, which is {channels}"
             )
         scale = x.attrs["scale"]
-        along = (-1, *(1 for _ in x.shape[1:]))
+        along = tuple(-1 if k == axis else 1 for k in range(len(x.shape)))
         mean, std = (
             np.broadcast_to(np.reshape(part, along), x.shape).ravel()
             for part in (self.mean, self.std)
@@ -260,9 +263,10 @@ class Normalize(Layer):
             Running(f"{name}.{part}", value.shape, 0.0, _setter(value))
             for part, value in parts.items()
         )
-        return Node(
-            "feed", attrs=x.attrs | {"scale": 1.0}, layer=name, shape=x.shape, running=running
-        )
+        attrs = x.attrs | {"scale": 1.0}
+        feed = Node("feed", attrs=attrs, layer=name, shape=x.shape, running=running)
+        feed.layout, feed.image = x.layout, x.image
+        return feed
 
 
 def _setter(value: np.ndarray) -> Callable[[np.ndarray], None]:

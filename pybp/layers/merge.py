@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pybp._core import MAX_INPUTS
 from pybp.graph import Node, in_parts
 from pybp.layers.base import Layer
+from pybp.layouts import ORDERS, alike, given_shape
 
 __all__ = [
     "Add",
@@ -36,6 +37,7 @@ class Merge(Layer):
         kind = type(self).__name__
         if len(x) < 2:
             raise ValueError(f"layer {name!r}: {kind} takes a list of at least two inputs")
+        x = alike(x)
         self._check(x, name)
         return self._join(x, name)
 
@@ -44,8 +46,8 @@ class Merge(Layer):
             if node.shape != x[0].shape:
                 raise ValueError(
                     f"layer {name!r}: {type(self).__name__} takes inputs of one shape, but "
-                    f"{x[0].layer!r} gives rows of shape {x[0].shape} and {node.layer!r} of shape "
-                    f"{node.shape}"
+                    f"{x[0].layer!r} gives rows of shape {given_shape(x[0])} and {node.layer!r} of "
+                    f"shape {given_shape(node)}"
                 )
 
     def _join(self, x: Sequence[Node], name: str) -> Node:
@@ -121,7 +123,7 @@ class Minimum(Maximum):
 
 class Concat(Merge):
     """Its inputs side by side along one axis of a row, -1 for the last; they have the same size
-    along all others. Of images (channels, height, width), axis 0 is the channels.
+    along all others. Axes of images are those of their layout: axis 0 is the channels in "NCHW".
     """
 
     def __init__(self, axis: int = -1, name: str | None = None) -> None:
@@ -131,24 +133,29 @@ class Concat(Merge):
         self.axis = axis
 
     def _check(self, x: Sequence[Node], name: str) -> None:
-        first, axis = x[0], self.axis
-        if not -len(first.shape) <= axis < len(first.shape):
-            raise ValueError(
-                f"layer {name!r}: rows of {first.layer!r} have shape {first.shape} and no axis "
-                f"{axis}: axes are those of one row, without the batch"
-            )
-        axis %= len(first.shape)
+        first, axis = x[0], self._axis(x[0], name)
         rest = [(*node.shape[:axis], *node.shape[axis + 1 :]) for node in x]
         for node, others in zip(x, rest, strict=True):
             if len(node.shape) != len(first.shape) or others != rest[0]:
                 raise ValueError(
                     f"layer {name!r}: Concat along axis {self.axis} takes inputs that differ in "
-                    f"that axis alone, but {first.layer!r} gives rows of shape {first.shape} and "
-                    f"{node.layer!r} of shape {node.shape}"
+                    f"that axis alone, but {first.layer!r} gives rows of shape "
+                    f"{given_shape(first)} and {node.layer!r} of shape {given_shape(node)}"
                 )
 
+    def _axis(self, node: Node, name: str) -> int:
+        """The axis of the node's rows, of images that which the user's layout means."""
+        shape = given_shape(node)
+        if not -len(shape) <= self.axis < len(shape):
+            raise ValueError(
+                f"layer {name!r}: rows of {node.layer!r} have shape {shape} and no axis "
+                f"{self.axis}: axes are those of one row, without the batch"
+            )
+        axis = self.axis % len(shape)
+        return ORDERS[node.layout or ""][axis] if node.image else axis
+
     def _join(self, x: Sequence[Node], name: str) -> Node:
-        attrs = {"axis": self.axis % len(x[0].shape)}
+        attrs = {"axis": self._axis(x[0], name)}
         return in_parts(x, lambda nodes: Node("concat", nodes, attrs=dict(attrs), layer=name))
 
 

@@ -14,7 +14,7 @@ from pybp.graph import Node
 # Ops that may end in scores: no activation, or the functions of a custom layer.
 OPEN = {"dense", "identity", "conv", "conv_transpose", "matmul", "expression", "sum", "take"}
 # ... and those that only move or add what others have computed.
-OPEN |= {"view", "reshape", "permute", "concat", "add", "neurons_rows"}
+OPEN |= {"view", "reshape", "permute", "concat", "add"}
 
 
 class Loss(Described):
