@@ -34,11 +34,12 @@ class Worker:
 
     def __init__(self, python, threads, timeout):
         pools = {f"{name}_NUM_THREADS": str(threads) for name in _POOLS}
-        # The repository comes last on the path: an installed pybp has precedence.
+        # The repository comes last on the path: an installed pybp has precedence. The folder that the
+        # worker is in (-P) is not on it.
         code = f"import sys; sys.path.append({str(ROOT)!r}); import bench.worker as w; w.main()"
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            [python, "-c", code],
+            [python, "-P", "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,

@@ -115,7 +115,8 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
   share(lane, (lane->n + LANES - 1) / LANES * written, 1, &begin, &end);
   for (int64_t n = begin; n < end; n++) {
     int64_t block = n / written, at = n % written, first = turned ? at * many : at;
-    real *out = job->out + n * (turned ? x_size : y_size);
+    int64_t size = turned ? x_size : y_size;
+    real *out = job->out + n * size;
     plane a = {.height = turned ? g->y.out : g->y.in,
                .width = turned ? g->x.out : g->x.in,
                .out_width = turned ? g->x.in : g->x.out,
@@ -129,7 +130,7 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
       a.weight = job->weight + o * taps;
       sweep_paths(g, turned, a);
     }
-    if (job->activation) job->activation->map(job->activation_attr, y_size, out, out);
+    if (job->activation) job->activation->map(job->activation_attr, size, out, out);
   }
 }
 

@@ -173,6 +173,8 @@ def activation_of(given: object, what: str) -> str | Function | Activation | PRe
         given = from_data(KINDS, given, f"activation for {what}")
     if isinstance(given, Activation | PReLU):
         return given
+    if isinstance(given, Layer):
+        raise TypeError(f"{what}: activation must be a name or a function, got the layer {given!r}")
     return _op_of(given, what)
 
 
