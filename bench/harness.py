@@ -34,8 +34,8 @@ class Worker:
 
     def __init__(self, python, threads, timeout):
         pools = {f"{name}_NUM_THREADS": str(threads) for name in _POOLS}
-        # The repository comes last on the path: an installed pybp has precedence. The folder that the
-        # worker is in (-P) is not on it.
+        # The repository comes last on the path: an installed pybp has precedence; -P keeps the
+        # folder that the worker is in off it.
         code = f"import sys; sys.path.append({str(ROOT)!r}); import bench.worker as w; w.main()"
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
