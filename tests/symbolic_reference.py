@@ -106,7 +106,12 @@ CASES = {
         for s, n in [((1,), 5), ((7,), 13), ((3, 5), 13), ((130,), 40)]
     ]
     + [
-        {"inputs": [(3, 5), s], "attrs": {"program": EXPRESSIONS[0]}, "reference": wide}
+        {
+            "inputs": [(3, 5), s],
+            "attrs": {"program": EXPRESSIONS[0]},
+            "reference": wide,
+            "flowing": 1,
+        }
         for s, wide in [
             ((3, 1), lambda x, y, program: np.tanh(x * y) + x),
             ((1,), lambda x, y, program: np.tanh(x * y[:, :, None]) + x),
@@ -159,7 +164,7 @@ CASES = {
         for s, n in [((1,), 5), ((7,), 13), ((3, 5), 40)]
     ],
     "take": [
-        {"inputs": [s, c], "draw": table(s, c), "rows": 9}
+        {"inputs": [s, c], "draw": table(s, c), "rows": 9, "flowing": 1}
         for s, c in [((4,), (3,)), ((5, 3), (2,)), ((2, 3), (2, 2))]
     ],
     "matmul": [

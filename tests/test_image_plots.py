@@ -1,5 +1,7 @@
 """Pictures of filters, maps, weights and augmented images: what they show is what there is."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,7 @@ class Net:
 
     def __init__(self, parameters, outputs=(), layers=()):
         self.parameters, self.outputs, self.layers = parameters, dict(outputs), list(layers)
+        self.network = SimpleNamespace(steps=[])
 
     def activations(self, x):
         self.seen = np.asarray(x)

@@ -62,6 +62,12 @@ class Use:
         self.parameters = [rng.normal(size=shape) for shape in case.parameters]
         self.running = [rng.uniform(0.5, 1.5, size=shape) for shape in case.running]
 
+    @property
+    def flowing(self):
+        """How many inputs have gradients: of a loss the first, and not its targets and weights."""
+        every = 1 if "per_row" in OPS[self.op]["flags"] else len(self.case.inputs)
+        return self.case.flowing or every
+
     def reference(self, inputs=None):
         given = self.inputs if inputs is None else inputs
         if self.op == "feed":
@@ -139,7 +145,7 @@ class Use:
             "feed", attrs={"source": len(feeds), "scale": 1.0}, shape=sources[-1].shape[1:]
         )
         attrs = {"factor": 0.5, "mean": 0}
-        return Node("squared_error", (node, target), attrs=attrs), feeds
+        return Node("squared_error", (node, target), attrs=attrs), feeds[: self.flowing]
 
     def scalar(self, inputs, parameters, cotangent):
         """What the gradients are gradients of, by the reference."""
@@ -182,11 +188,10 @@ def cotangent_for(use):
 def along(use, k, direction, cotangent, h):
     """The scalar with the k-th differentiated array moved by h along a direction."""
     inputs, parameters = list(use.inputs), list(use.parameters)
-    flowing = 1 if "per_row" in OPS[use.op]["flags"] else len(inputs)  # targets and weights are not
-    if k < flowing:
+    if k < use.flowing:
         inputs[k] = inputs[k] + h * direction.reshape(inputs[k].shape)
     else:
-        parameters[k - flowing] = parameters[k - flowing] + h * direction
+        parameters[k - use.flowing] = parameters[k - use.flowing] + h * direction
     return use.scalar(inputs, parameters, cotangent)
 
 
