@@ -119,8 +119,8 @@ class Case:
     `draw` makes the inputs (standard normal unless said); `mean` says
     whether a loss is averaged over the rows. Running state, of shapes `running`, is uniform in
     [0.5, 1.5). With `training` the op runs as in a training step, and `reference` says what it does
-    there. `flowing` says how many of the inputs have gradients, 0 for all. `shape` is the output's, of
-    an op that leaves it to the caller.
+    there. `flowing` says how many of the inputs have gradients, 0 for all. `shape` is the output's,
+    of an op that leaves it to the caller.
     """
 
     inputs: list[tuple[int, ...]]
