@@ -31,7 +31,7 @@ def recipe(layers, batch, learning_rate, epochs, activation="relu", smoothing=0.
     )  # fmt: skip
 
 
-AFFINE = {"shift": 2.0, "rotation": 12.0, "scale": 0.12, "shear": 8.0}
+AFFINE = {"shift": 1.5, "rotation": 12.0, "scale": 0.12, "shear": 8.0}
 
 # Wide enough, and trained for long enough, that every seed passes the mark; no more. Up to 98.5 %
 # dense layers are quicker, beyond that LeNet-5 is; 99.1 % is for a single hidden layer.
@@ -39,12 +39,12 @@ RECIPES = {
     0.97: recipe((784, 128, 10), 64, 8e-3, epochs=1),
     0.98: recipe((784, 256, 10), 64, 6e-3, epochs=2),
     0.985: recipe((784, 384, 10), 64, 5e-3, epochs=4, dropout=0.05),
-    0.99: recipe(LENET, 64, 4e-3, epochs=4, name="LeNet-5"),
+    0.99: recipe(LENET, 64, 4e-3, epochs=6, name="LeNet-5"),
     0.991: recipe(
-        ((1, 28, 28), 800, 10), 64, 3e-3, epochs=40, activation="sigmoid", smoothing=0.0,
+        ((1, 28, 28), 800, 10), 128, 8e-3, epochs=30, activation="sigmoid", smoothing=0.0,
         augment=AFFINE, name="784-800-10",
     ),
-    0.992: recipe(LENET, 64, 4e-3, epochs=12, augment=AFFINE, name="LeNet-5"),
+    0.992: recipe(LENET, 64, 4e-3, epochs=14, augment=AFFINE, name="LeNet-5"),
 }  # fmt: skip
 
 
