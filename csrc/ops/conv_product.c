@@ -42,7 +42,7 @@ PB_INLINE void tile(int m, int v, const conv_terms *s, int64_t o, const position
   bool whole = s->whole;
 #pragma GCC unroll 8
   for (int j = 0; j < v; j++) in[j] = p[j].in, out[j] = p[j].out + o * ldc, lanes[j] = p[j].lanes;
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < v; j++)
@@ -51,28 +51,28 @@ PB_INLINE void tile(int m, int v, const conv_terms *s, int64_t o, const position
                                : load_lanes(out[j] + i * ldc, lanes[j], step);
   for (int64_t t = 0; t < depth; t++) {
     int64_t there = at[t], from = weight_at[t];
-    vec x[MOST], a[6];
+    vec x[MOST], a[8];
     if (m < v) { /* whichever leaves the sums their registers */
-#pragma GCC unroll 6
+#pragma GCC unroll 8
       for (int i = 0; i < m; i++) a[i] = vec_set(w[i * ldw + from]);
 #pragma GCC unroll 8
       for (int j = 0; j < v; j++) {
         x[j] = vec_load(in[j] + there);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (int i = 0; i < m; i++) sum[i * v + j] += a[i] * x[j];
       }
       continue;
     }
 #pragma GCC unroll 8
     for (int j = 0; j < v; j++) x[j] = vec_load(in[j] + there);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int i = 0; i < m; i++) {
       a[i] = vec_set(w[i * ldw + from]);
 #pragma GCC unroll 8
       for (int j = 0; j < v; j++) sum[i * v + j] += a[i] * x[j];
     }
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
     for (int j = 0; j < v; j++)
@@ -106,6 +106,7 @@ static void tile_full(const conv_terms *s, int64_t outputs, int v, int64_t o, in
 }
 
 static void tile_single(const conv_terms *s, int64_t o, int64_t end, const position *p) {
+  for (; o + 8 <= end; o += 8) tile(8, 1, s, o, p);
   for (; o + 6 <= end; o += 6) tile(6, 1, s, o, p);
   for (; o + 2 <= end; o += 2) tile(2, 1, s, o, p);
   if (o < end) tile(1, 1, s, o, p);
