@@ -10,6 +10,10 @@
 
 enum { DEPTH = 512 }; /* terms of a sum before it goes back to memory: the tile stays in cache */
 
+enum {
+  JOINED_BYTES = 24 * 1024
+}; /* of a tile whose rows are joined: it stays in the first cache */
+
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t paths_reach(const conv_axis *a, bool turned) {
@@ -84,7 +88,7 @@ static bool joins_rows(const conv_sweep_part *s) {
   int64_t rows = s->rows + paths_reach(&g->y, job->turned);
   return !job->blocked && g->y.stride == 1 && g->x.stride == 1 && s->columns == width &&
          4 * width <= 3 * whole && s->outputs >= 4 &&
-         g->x.kernel * s->chunk * rows * width <= CONV_TILE;
+         g->x.kernel * s->chunk * rows * width * (int64_t)sizeof(real) <= JOINED_BYTES;
 }
 
 /* Positions [j, j_end) x [i, i_end) of one pair of paths, for all groups. */
