@@ -30,54 +30,62 @@ static void store_lanes(real *c, int64_t lanes, int64_t step, vec v) {
   }
 }
 
-/* Outputs [o, o + m) at v positions. Everything is read before the first store, which might be
-   anywhere for all that the compiler knows. */
+/* Outputs [o, o + m) at v positions. */
 PB_INLINE void tile(int m, int v, const conv_terms *s, int64_t o, const position *p) {
   vec sum[4 * MOST];
   const int64_t ldw = s->ldw, ldc = s->ldc, step = s->step, depth = s->depth, *at = s->at,
                 *weight_at = s->weight_at;
   const real *w = s->weight + o * ldw, *in[MOST];
-  real *out[MOST];
-  int64_t lanes[MOST];
-  bool whole = s->whole;
+  const bool whole = s->whole;
 #pragma GCC unroll 8
-  for (int j = 0; j < v; j++) in[j] = p[j].in, out[j] = p[j].out + o * ldc, lanes[j] = p[j].lanes;
-#pragma GCC unroll 6
-  for (int i = 0; i < m; i++)
+  for (int j = 0; j < v; j++) in[j] = p[j].in;
+  if (s->add) {
 #pragma GCC unroll 8
     for (int j = 0; j < v; j++)
-      sum[i * v + j] = !s->add ? vec_set(s->start ? s->start[o + i] : 0)
-                       : whole ? vec_load(out[j] + i * ldc)
-                               : load_lanes(out[j] + i * ldc, lanes[j], step);
+#pragma GCC unroll 8
+      for (int i = 0; i < m; i++)
+        sum[i * v + j] =
+            load_lanes(p[j].out + (o + i) * ldc, whole ? LANES : p[j].lanes, whole ? 1 : step);
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++) {
+      vec start = vec_set(s->start ? s->start[o + i] : 0);
+#pragma GCC unroll 8
+      for (int j = 0; j < v; j++) sum[i * v + j] = start;
+    }
+  }
   for (int64_t t = 0; t < depth; t++) {
     int64_t there = at[t], from = weight_at[t];
-    vec x[MOST], a[6];
+    vec x[MOST], a[8];
     if (m < v) { /* whichever leaves the sums their registers */
-#pragma GCC unroll 6
+#pragma GCC unroll 8
       for (int i = 0; i < m; i++) a[i] = vec_set(w[i * ldw + from]);
 #pragma GCC unroll 8
       for (int j = 0; j < v; j++) {
         x[j] = vec_load(in[j] + there);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
         for (int i = 0; i < m; i++) sum[i * v + j] += a[i] * x[j];
       }
       continue;
     }
 #pragma GCC unroll 8
     for (int j = 0; j < v; j++) x[j] = vec_load(in[j] + there);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int i = 0; i < m; i++) {
       a[i] = vec_set(w[i * ldw + from]);
 #pragma GCC unroll 8
       for (int j = 0; j < v; j++) sum[i * v + j] += a[i] * x[j];
     }
   }
-#pragma GCC unroll 6
-  for (int i = 0; i < m; i++)
 #pragma GCC unroll 8
-    for (int j = 0; j < v; j++)
-      if (whole) vec_store(out[j] + i * ldc, sum[i * v + j]);
-      else store_lanes(out[j] + i * ldc, lanes[j], step, sum[i * v + j]);
+  for (int j = 0; j < v; j++) {
+    real *out = p[j].out + o * ldc;
+    int64_t lanes = p[j].lanes;
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++)
+      if (whole) vec_store(out + i * ldc, sum[i * v + j]);
+      else store_lanes(out + i * ldc, lanes, step, sum[i * v + j]);
+  }
 }
 
 /* Four outputs by three vectors fill sixteen registers, and three by four: whichever divides them. */
@@ -106,6 +114,7 @@ static void tile_full(const conv_terms *s, int64_t outputs, int v, int64_t o, in
 }
 
 static void tile_single(const conv_terms *s, int64_t o, int64_t end, const position *p) {
+  for (; o + 8 <= end; o += 8) tile(8, 1, s, o, p);
   for (; o + 6 <= end; o += 6) tile(6, 1, s, o, p);
   for (; o + 2 <= end; o += 2) tile(2, 1, s, o, p);
   if (o < end) tile(1, 1, s, o, p);

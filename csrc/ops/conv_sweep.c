@@ -10,6 +10,10 @@
 
 enum { DEPTH = 512 }; /* terms of a sum before it goes back to memory: the tile stays in cache */
 
+enum {
+  JOINED_BYTES = 24 * 1024
+}; /* of a tile whose rows are joined: it stays in the first cache */
+
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static int64_t paths_reach(const conv_axis *a, bool turned) {
@@ -56,9 +60,10 @@ int64_t conv_sweep_scratch(const conv_geometry *g, bool turned) {
   return most(way ? way->sweep_scratch(g, turned) : 0, lists + most(CONV_TILE, least) + LANES);
 }
 
-/* Where the terms of the sum lie in this tile, and their weights; in the order in which they add up. */
+/* Where the terms of the sum lie in this tile, or with `apart` in those of the kernel's columns, that far
+   apart, and their weights; in the order in which they add up. */
 static int64_t list_terms(const conv_sweep_part *s, const conv_tile *t, const conv_path *y,
-                          const conv_path *x, int64_t channels) {
+                          const conv_path *x, int64_t channels, int64_t apart) {
   const conv_geometry *g = &s->job->g;
   int64_t taps = g->y.kernel * g->x.kernel, own = g->channels / g->groups;
   int64_t step = s->job->turned ? own * taps : taps, n = 0;
@@ -67,11 +72,23 @@ static int64_t list_terms(const conv_sweep_part *s, const conv_tile *t, const co
     for (int64_t i = 0; i < y->taps; i++)
       for (int64_t j = 0; j < x->taps; j++, n++) {
         s->at[n] = c * t->plane + (y->at + i * y->at_step - top) * t->row +
-                   tile_column(t, x->at + j * x->at_step - left);
+                   (apart ? j * apart : tile_column(t, x->at + j * x->at_step - left));
         s->weight_at[n] =
             c * step + (y->tap + i * y->tap_step) * g->x.kernel + x->tap + j * x->tap_step;
       }
   return n;
+}
+
+/* Whether so few columns leave too much of their vectors empty. A tile is then copied once for every
+   column of the kernel, moved by it, so that a row's positions are followed by the next row's. */
+static bool joins_rows(const conv_sweep_part *s) {
+  const conv_sweep_job *job = s->job;
+  const conv_geometry *g = &job->g;
+  int64_t width = s->out_width, whole = (width + LANES - 1) / LANES * LANES;
+  int64_t rows = s->rows + paths_reach(&g->y, job->turned);
+  return !job->blocked && g->y.stride == 1 && g->x.stride == 1 && s->columns == width &&
+         4 * width <= 3 * whole && s->outputs >= 4 &&
+         g->x.kernel * s->chunk * rows * width * (int64_t)sizeof(real) <= JOINED_BYTES;
 }
 
 /* Positions [j, j_end) x [i, i_end) of one pair of paths, for all groups. */
@@ -88,16 +105,20 @@ static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_pa
   for (int64_t group = 0; group < g->groups; group++)
     for (int64_t c = 0; c < s->depth; c += s->chunk) {
       int64_t channels = min_i(s->chunk, s->depth - c);
-      conv_tile t =
-          conv_load_tile(in + (group * s->depth + c) * plane, channels, s->height, s->width,
-                         j * y->stride + path_low(y), rows, i * x->stride + path_low(x), columns,
-                         x->stride, job->blocked, s->copy);
-      int64_t units = (i_end - i + s->units - 1) / s->units;
-      int64_t edge = job->blocked ? LANES : i_end - i - (units - 1) * LANES;
+      int64_t wide = s->flat ? s->out_width : columns, apart = s->flat ? channels * rows * wide : 0;
+      conv_tile t = {0};
+      for (int64_t k = 0; k < (s->flat ? x->taps : 1); k++)
+        t = conv_load_tile(in + (group * s->depth + c) * plane, channels, s->height, s->width,
+                           j * y->stride + path_low(y), rows,
+                           s->flat ? x->at + k * x->at_step : i * x->stride + path_low(x), wide,
+                           x->stride, job->blocked, s->copy + k * apart);
+      int64_t positions = s->flat ? (j_end - j) * wide : i_end - i;
+      int64_t units = (positions + s->units - 1) / s->units;
+      int64_t edge = job->blocked ? LANES : positions - (units - 1) * LANES;
       bool add = job->add || c > 0, gapless = job->blocked || x->step == 1;
       bool twice = edge < LANES && units > 1 && gapless && !add;
       conv_terms sum = {
-          .depth = list_terms(s, &t, y, x, channels),
+          .depth = list_terms(s, &t, y, x, channels, apart),
           .at = s->at,
           .weight_at = s->weight_at,
           .weight = job->weight + group * group_weights + c * (job->turned ? own * taps : taps),
@@ -108,9 +129,9 @@ static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_pa
           .ldc = out_plane,
           .step = job->blocked ? 1 : x->step};
       conv_rectangle r = {
-          .rows = j_end - j,
+          .rows = s->flat ? 1 : j_end - j,
           .columns = units,
-          .in = t.base,
+          .in = s->flat ? s->copy : t.base,
           .in_row = y->stride * t.row,
           .in_column = t.unit,
           .out = out + group * s->outputs * out_plane +
@@ -179,6 +200,7 @@ void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
   while (s.rows > 1 && images * ((positions + s.rows - 1) / s.rows) < 4 * lane->parts &&
          images % lane->parts)
     s.rows = (s.rows + 1) / 2;
+  s.flat = !skips && joins_rows(&s);
   int64_t bands = (positions + s.rows - 1) / s.rows, first, last;
   share(lane, images * bands, 1, &first, &last);
   int64_t in_size = s.depth * g->groups * s.height * s.width * s.cell;

@@ -13,6 +13,7 @@ typedef struct {
   int64_t cell, units;   /* reals of a pixel; positions of a vector */
   int64_t chunk;         /* channels read at a time */
   int64_t rows, columns; /* positions of a tile */
+  bool flat;             /* its rows are joined to one, see one_tile */
   int64_t *at, *weight_at;
   real *copy;
 } conv_sweep_part;

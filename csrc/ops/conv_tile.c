@@ -5,18 +5,23 @@ static int64_t within(int64_t x, int64_t low, int64_t high) {
   return x < low ? low : x > high ? high : x;
 }
 
-/* A row of cells, zeros where it leaves the image; `in` is the image's row. */
-static void copy_row(const real *in, int64_t width, int64_t left, int64_t columns, int64_t cell,
-                     real *out) {
-  int64_t begin = within(-left, 0, columns), end = within(width - left, begin, columns);
-  for (int64_t i = 0; i < begin * cell; i++) out[i] = 0;
-  if (begin < end)
-    memcpy(out + begin * cell, in + (left + begin) * cell,
-           (size_t)((end - begin) * cell) * sizeof *out);
-  for (int64_t i = end * cell; i < columns * cell; i++) out[i] = 0;
+/* Rows of n reals, short ones in vectors: a call takes as long as many. */
+static void copy_rows(int64_t rows, int64_t n, const real *in, int64_t in_pitch, real *out,
+                      int64_t out_pitch) {
+  for (; rows > 0; rows--, in += in_pitch, out += out_pitch)
+    if (n < LANES || n > 8 * LANES) memcpy(out, in, (size_t)n * sizeof *out);
+    else {
+      vec last = vec_load(in + n - LANES);
+      for (int64_t i = 0; i < n - LANES; i += LANES) vec_store(out + i, vec_load(in + i));
+      vec_store(out + n - LANES, last);
+    }
 }
 
-/* The same with columns of one residue side by side. */
+static void clear(int64_t n, real *out) {
+  for (int64_t i = 0; i < n; i++) out[i] = 0;
+}
+
+/* Columns [left, ..) with those of one residue side by side. */
 static void copy_phases(const real *in, int64_t width, int64_t left, int64_t phase, int64_t stride,
                         real *out) {
   for (int64_t p = 0; p < stride; p++)
@@ -43,13 +48,26 @@ conv_tile conv_load_tile(const real *in, int64_t channels, int64_t height, int64
   t.row = split ? t.phase * stride : columns * cell;
   t.plane = rows * t.row;
   t.base = copy;
-  for (int64_t c = 0; c < channels; c++)
-    for (int64_t r = top; r < top + rows; r++, copy += t.row) {
-      bool outside = r < 0 || r >= height;
-      const real *row = outside ? in : in + (c * height + r) * width * cell;
-      if (split) copy_phases(row, outside ? 0 : width, left, t.phase, stride, copy);
-      else copy_row(row, outside ? 0 : width, left, columns, cell, copy);
+  int64_t begin = within(-left, 0, columns), end = within(width - left, begin, columns);
+  int64_t above = within(-top, 0, rows), below = within(height - top, above, rows);
+  for (int64_t c = 0; c < channels; c++, copy += t.plane) {
+    for (int64_t r = 0; split && r < rows; r++) {
+      bool outside = r < above || r >= below;
+      const real *row = in + (outside ? 0 : (c * height + top + r) * width);
+      copy_phases(row, outside ? 0 : width, left, t.phase, stride, copy + r * t.row);
     }
+    if (split) continue;
+    clear(above * t.row, copy);
+    if (begin < end && above < below)
+      copy_rows(below - above, (end - begin) * cell,
+                in + ((c * height + top + above) * width + left + begin) * cell, width * cell,
+                copy + above * t.row + begin * cell, t.row);
+    for (int64_t r = above; r < below && end - begin < columns; r++) {
+      clear(begin * cell, copy + r * t.row);
+      clear((columns - end) * cell, copy + r * t.row + end * cell);
+    }
+    clear((rows - below) * t.row, copy + below * t.row);
+  }
   memset(copy, 0, LANES * sizeof *copy);
   return t;
 }

@@ -4,8 +4,9 @@
 
 /* --- C = A B': dot products ------------------------------------------------------------------- */
 
-/* Tiles of DM x DN dot products; each keeps LANES partial sums, folded together at the end. */
-enum { DM = 4, DN = VEC_REGISTERS == 32 ? 4 : 3 };
+/* Tiles of DM x DN dot products, or of a single row by ROW: as many sums as hide what one takes. Each
+   keeps LANES partial sums, folded together at the end. */
+enum { DM = 4, DN = VEC_REGISTERS == 32 ? 4 : 3, ROW = 8 };
 
 PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, const real *b,
                         int64_t ldb, real *c, int64_t ldc) {
@@ -14,24 +15,24 @@ PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, con
   for (int i = 0; i < m * n; i++) sum[i] = vec_set(0);
   int64_t p = 0;
   for (; p + LANES <= k; p += LANES) {
-    vec bv[DN];
-#pragma GCC unroll 4
+    vec bv[ROW];
+#pragma GCC unroll 8
     for (int j = 0; j < n; j++) bv[j] = vec_load(b + j * ldb + p);
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
       vec av = vec_load(a + i * lda + p);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < n; j++) sum[i * n + j] += av * bv[j];
     }
   }
   if (p < k) {
-    vec bv[DN];
-#pragma GCC unroll 4
+    vec bv[ROW];
+#pragma GCC unroll 8
     for (int j = 0; j < n; j++) bv[j] = vec_load_part(b + j * ldb + p, k - p);
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
       vec av = vec_load_part(a + i * lda + p, k - p);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int j = 0; j < n; j++) sum[i * n + j] += av * bv[j];
     }
   }
@@ -44,13 +45,16 @@ PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, con
   }
 #pragma GCC unroll 4
   for (int i = 0; i < m; i++)
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int j = 0; j < n; j++) c[i * ldc + j] = out[i * n + j];
 }
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
              int64_t ldb, real *c, int64_t ldc) {
-  for (int64_t j = 0; j < n;) {
+  int64_t j = 0;
+  for (; m == 1 && j + ROW <= n; j += ROW)
+    dot_tile(1, ROW, k, a, lda, b + j * ldb, ldb, c + j, ldc);
+  while (j < n) {
     bool wide = n - j >= DN;
     const real *bj = b + j * ldb;
     int64_t i = 0;

@@ -20,6 +20,30 @@ PB_INLINE vec vec_top(vec a, vec b) {
 #endif
 }
 
+#ifdef VEC_EXTENSIONS
+/* The first k values, of at most a vector. */
+PB_INLINE vec load_some(const real *x, int64_t k) {
+  return k >= LANES ? vec_load(x) : vec_load_part(x, k < 0 ? 0 : k);
+}
+
+/* n windows of 2 x 2 side by side in plain rows that are w apart. Vectors may run on behind the row, up
+   to the ends: what they leave there is written over by the next. */
+static void pool_pairs(int64_t n, int64_t w, const real *x, const real *x_end, real *y,
+                       const real *y_end) {
+  for (int64_t i = 0; i < n; i += LANES) {
+    const real *first = x + 2 * i, *second = first + w;
+    bool whole = x_end - second >= 2 * LANES && y_end - y - i >= LANES;
+    int64_t left = whole ? LANES : min_i(LANES, n - i);
+    vec a = load_some(first, 2 * left), b = load_some(first + LANES, 2 * left - LANES);
+    vec c = load_some(second, 2 * left), d = load_some(second + LANES, 2 * left - LANES);
+    vec top = vec_top(vec_even(a, b), vec_odd(a, b));
+    top = vec_top(vec_top(top, vec_even(c, d)), vec_odd(c, d));
+    if (left == LANES) vec_store(y + i, top);
+    else vec_store_part(y + i, left, top);
+  }
+}
+#endif
+
 /* y[ox] of one row of windows, of pool_h x pool_w values where they are not clipped. */
 PB_INLINE void forward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t pool_w,
                            const int width, const real *restrict x, real *restrict y) {
@@ -47,12 +71,22 @@ PB_INLINE void forward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t
 
 PB_INLINE void forward_units(const pb_instr *k, const pb_lane *lane, const int width) {
   pooling p = pooling_of(k, lane);
+  const bool pairs = p.whole && p.pool_h == 2 && p.pool_w == 2 && p.stride_w == 2;
   int64_t begin, end, size = unit_size(lane, k->in[0], width);
   share_units(lane, shape_of(lane, k->in[0]), width, &begin, &end);
+  const real *x_end = (const real *)lane->ptr[k->in[0]] + end * size;
+  const real *y_end = (const real *)lane->ptr[k->out] + end * p.out_h * p.out_w * width;
+  (void)pairs, (void)x_end, (void)y_end; /* without vectors */
   for (int64_t u = begin; u < end; u++) {
     const real *x = (const real *)lane->ptr[k->in[0]] + u * size;
     real *y = (real *)lane->ptr[k->out] + u * p.out_h * p.out_w * width;
     for (int64_t oy = 0; oy < p.out_h; oy++, y += p.out_w * width) {
+#ifdef VEC_EXTENSIONS
+      if (width == 1 && pairs) {
+        pool_pairs(p.out_w, p.w, x + oy * p.stride_h * p.w, x_end, y, y_end);
+        continue;
+      }
+#endif
       if (p.pool_h == 2 && p.pool_w == 2) forward_row(&p, oy, 2, 2, width, x, y);
       else forward_row(&p, oy, p.pool_h, p.pool_w, width, x, y);
     }

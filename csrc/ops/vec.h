@@ -142,6 +142,8 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #else
 #define VEC_LANES (VEC_BYTES * 8 / PB_REAL_BITS)
 #if VEC_LANES == 16
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #define LOW1 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
 #define HIGH1 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
 #define LOW2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
@@ -151,6 +153,8 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #define LOW4 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define HIGH4 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #elif VEC_LANES == 8 && PB_REAL_BITS == 32
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #define LOW1 0, 8, 1, 9, 4, 12, 5, 13
 #define HIGH1 2, 10, 3, 11, 6, 14, 7, 15
 #define LOW2 0, 1, 8, 9, 4, 5, 12, 13
@@ -158,6 +162,8 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #define LOW3 0, 1, 2, 3, 8, 9, 10, 11
 #define HIGH3 4, 5, 6, 7, 12, 13, 14, 15
 #elif VEC_LANES == 8
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #define LOW1 0, 8, 2, 10, 4, 12, 6, 14
 #define HIGH1 1, 9, 3, 11, 5, 13, 7, 15
 #define LOW2 0, 1, 8, 9, 4, 5, 12, 13
@@ -165,6 +171,8 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #define LOW3 0, 1, 2, 3, 8, 9, 10, 11
 #define HIGH3 4, 5, 6, 7, 12, 13, 14, 15
 #elif VEC_LANES == 4
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
 #if PB_REAL_BITS == 32
 #define LOW1 0, 4, 1, 5
 #define HIGH1 2, 6, 3, 7
@@ -175,6 +183,8 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #define LOW2 0, 1, 4, 5
 #define HIGH2 2, 3, 6, 7
 #else
+#define EVEN 0, 2
+#define ODD 1, 3
 #define LOW1 0, 2
 #define HIGH1 1, 3
 #endif
@@ -200,6 +210,10 @@ PB_INLINE vec vec_sums(const vec *v) {
   return w[0];
 }
 #undef FOLD
+
+/* Of 2 LANES values those at even places, and those at odd ones. */
+PB_INLINE vec vec_even(vec a, vec b) { return __builtin_shufflevector(a, b, EVEN); }
+PB_INLINE vec vec_odd(vec a, vec b) { return __builtin_shufflevector(a, b, ODD); }
 #endif
 
 #endif
