@@ -104,7 +104,9 @@ def units(kind: str, blas_macros: list[tuple[str, str | None]]) -> list[Unit]:
             macros = [("PB_REAL_BITS", bits), ("PB_ISA", isa)]
             macros += [("PB_COLD_ISA", "avx2")] if isa == "avx512" else []
             name, every = f"{precision}-{isa}", (*flags, *isa_flags)
-            result.append(Unit(name, hot, tuple(macros), every))
+            # Where there are others, the baseline serves old machines alone.
+            old = small if isa == "baseline" and len(isas) > 1 else []
+            result.append(Unit(name, hot, tuple(macros), (*every, *old)))
             if isa != "avx512":
                 result.append(Unit(f"{name}-small", cold, tuple(macros), (*every, *small)))
     return result

@@ -12,7 +12,8 @@ typedef struct {
   int64_t lanes;
 } position;
 
-static vec load_lanes(const real *c, int64_t lanes, int64_t step) {
+/* Out of line, for a tile has dozens of them and seldom comes here. */
+PB_OUTLINE vec load_lanes(const real *c, int64_t lanes, int64_t step) {
   if (lanes == LANES && step == 1) return vec_load(c);
   if (step == 1) return vec_load_part(c, lanes);
   real lane[LANES] = {0};
@@ -20,7 +21,7 @@ static vec load_lanes(const real *c, int64_t lanes, int64_t step) {
   return vec_load(lane);
 }
 
-static void store_lanes(real *c, int64_t lanes, int64_t step, vec v) {
+PB_OUTLINE void store_lanes(real *c, int64_t lanes, int64_t step, vec v) {
   if (lanes == LANES && step == 1) vec_store(c, v);
   else if (step == 1) vec_store_part(c, lanes, v);
   else {
@@ -44,8 +45,8 @@ PB_INLINE void tile(int m, int v, const conv_terms *s, int64_t o, const position
     for (int j = 0; j < v; j++)
 #pragma GCC unroll 8
       for (int i = 0; i < m; i++)
-        sum[i * v + j] =
-            load_lanes(p[j].out + (o + i) * ldc, whole ? LANES : p[j].lanes, whole ? 1 : step);
+        sum[i * v + j] = whole ? vec_load(p[j].out + (o + i) * ldc)
+                               : load_lanes(p[j].out + (o + i) * ldc, p[j].lanes, step);
   } else {
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++) {

@@ -42,8 +42,10 @@ typedef uint64_t real_bits;
 
 #ifdef _MSC_VER
 #define PB_INLINE static __forceinline
+#define PB_OUTLINE static __declspec(noinline)
 #else
 #define PB_INLINE static inline __attribute__((always_inline))
+#define PB_OUTLINE static __attribute__((noinline))
 #endif
 
 PB_INLINE int64_t min_i(int64_t a, int64_t b) { return a < b ? a : b; }
