@@ -7,6 +7,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from pybp.layers.activation import name_of
+from pybp.layouts import given_shape
 from pybp.plots import _figure, _saved
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class _Layout:
 
     def __init__(self, network: Network) -> None:
         steps = network.steps
-        self.text = [_lines(step.layer, step.label, step.node.shape) for step in steps]
+        self.text = [_lines(step.layer, step.label, given_shape(step.node)) for step in steps]
         depth: list[int] = []
         for step in steps:
             depth.append(1 + max((depth[j] for j in step.inputs), default=-1))
