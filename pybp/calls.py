@@ -113,7 +113,7 @@ def ordered(roots: Sequence[Node]) -> list[Node]:
 def _call_of(node: Node) -> Call:
     """The call that made a node; one that no layer made is a layer that applies its op."""
     if node.call is None:
-        if node.parameters or node.running or not node.inputs:
+        if node.parameters or node.running or (not node.inputs and node.op != "constant"):
             raise ValueError(
                 f"a node of op {node.op!r} was made by no layer: make nodes by calling layers, "
                 "beginning with bp.Input(shape)"

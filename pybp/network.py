@@ -234,7 +234,8 @@ def restored(layers: Sequence[Layer], calls: Any, inputs: Any, outputs: Any) -> 
     for number, (layer, steps) in enumerate(calls):
         before = tuple(_index(i, number) for i in steps)
         made = layers[_index(layer, len(layers))]
-        if isinstance(made, Input) != (not before) or (len(before) > 1 and not made.merges):
+        begins = isinstance(made, Input) or getattr(made, "op", "") == "constant"
+        if begins != (not before) or (len(before) > 1 and not made.merges):
             raise ValueError(f"call {number} has {len(before)} inputs")
         uses.append((made, before, None))
     ins, outs = ([_index(i, len(uses)) for i in part] for part in (inputs, outputs))

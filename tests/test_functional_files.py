@@ -109,3 +109,16 @@ def test_the_graph_is_plain_data():
     assert [layer["kind"] for layer in graph["layers"]] == ["input", "dense", "concat", "dense"]
     assert graph["calls"] == [[0, []], [1, [0]], [2, [1, 0]], [3, [2]]]
     assert (graph["inputs"], graph["outputs"]) == ([0], [3])
+
+
+def test_arithmetic_with_numbers_and_arrays_goes_into_a_file_and_back(tmp_path):
+    x = bp.Input(4)
+    h = bp.Dense(3)(x)
+    model = bp.Model(x, 2.0 * h[..., ::-1] - np.arange(3.0) * bp.ops.tanh(h))
+    model.compile(dtype="float64")
+    rows = np.random.default_rng(0).normal(size=(5, 4))
+    z = rows @ model.parameters["dense0.weight"].T
+    np.testing.assert_allclose(model.predict(rows), 2 * z[:, ::-1] - np.arange(3) * np.tanh(z))
+    model.save(tmp_path / "m.safetensors")
+    again = bp.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(again.predict(rows), model.predict(rows))

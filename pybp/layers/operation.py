@@ -34,5 +34,5 @@ class Operation(Layer):
     def kind(self) -> str:
         return self.op
 
-    def build(self, x: Sequence[Node], name: str) -> Node:  # type: ignore[override]
-        return Node(self.op, tuple(x), attrs=dict(self._attrs), layer=name)
+    def build(self, x: Sequence[Node] | None, name: str) -> Node:  # type: ignore[override]
+        return Node(self.op, tuple(x or ()), attrs=dict(self._attrs), layer=name)
