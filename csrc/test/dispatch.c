@@ -51,8 +51,10 @@ static void rows_of_the_table(const pb_table *t) {
     CHECK(fusable == (op->map != NULL), "%s: map", op->name);
     CHECK(!op->chain || (op->map && op->backward_in), "%s: chain", op->name);
     bool reads = op->flags & PB_SOURCE, derives = op->params && (reads || op->backward_in);
-    /* Ops with parameters that have no gradients are for inference only. */
-    CHECK(derives == (op->backward_param != NULL), "%s: parameters and their gradients", op->name);
+    /* Ops with parameters that have no gradients are for inference only; one that looks numbers up in
+       its parameters has gradients of these alone. */
+    CHECK(derives ? op->backward_param != NULL : !op->backward_param || op->params,
+          "%s: parameters and their gradients", op->name);
   }
   for (int k = 0; t->optims[k]; k++) {
     const pb_optim *o = t->optims[k];
