@@ -1,14 +1,14 @@
 """Print how long `import pybp` takes once NumPy is imported; fail far above the budget.
 
 The budget is 15 ms, on a quiet machine. A shared one is noisy and may be several times slower, so
-an error is judged beside the import of NumPy in the same process: more than half of its time.
+an error is judged beside the import of NumPy in the same process: more than two fifths of its time.
 """
 
 import statistics
 import subprocess
 import sys
 
-MOST = 0.5
+MOST = 0.4
 RUNS = 15
 PROGRAM = """
 import time
