@@ -707,11 +707,11 @@ cdef class Run:
 
 
 cdef void describe(pb_source *s, bint single, int64_t rows, int64_t cols, void *data) noexcept:
-    """Rows of float32 (or of float64) without gaps."""
+    """Rows of float32 (or of float64) without gaps, all of them taken."""
+    memset(s, 0, sizeof(pb_source))
     s.data = data
     s.dtype = PB_F32 if single else PB_F64
     s.rows, s.cols = rows, cols
-    s.start = s.column = NULL
     s.col_stride = 4 if single else 8
     s.row_stride = s.col_stride * cols
 
@@ -747,7 +747,7 @@ cdef class Shortcut:
         cdef cnp.npy_intp shape[8]
         cdef pb_source source, result
         cdef pb_status status
-        cdef int64_t n, col
+        cdef int64_t n, col = 0
         cdef Plan plan
         if self.many.retired or type(x) is not np.ndarray:
             return None
@@ -760,8 +760,7 @@ cdef class Shortcut:
         if not 1 <= n <= plan.c.capacity or cnp.PyArray_SIZE(array) != n * self.size:
             return None
         describe(&source, self.single, n, self.size, cnp.PyArray_DATA(array))
-        if pb_check_finite(&source, self.limit, &col) >= 0:
-            return None
+        source.limit = self.limit
         memcpy(shape, self.out_shape, sizeof(shape))
         shape[0] = n
         out = cnp.PyArray_SimpleNew(self.out_ndim, shape, self.type)
@@ -772,7 +771,9 @@ cdef class Shortcut:
             with nogil:
                 status = pb_map(plan.c, &source, n, <void *> result.data, NULL)
         plan.check(status)
-        return out if pb_check_finite(&result, DBL_MAX, &col) < 0 else None
+        if status == PB_NOT_FINITE or pb_check_finite(&result, DBL_MAX, &col) >= 0:
+            return None
+        return out
 
     @property
     def retired(self):
@@ -791,13 +792,12 @@ cdef class Predictor:
     cdef readonly cnp.ndarray out
     cdef int64_t batch, size
     cdef int type
-    cdef double limit
     cdef bint brief
     cdef object slow
 
     def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, double limit,
                   int64_t flops, slow):
-        self.plan, self.batch, self.size, self.limit, self.slow = plan, batch, size, limit, slow
+        self.plan, self.batch, self.size, self.slow = plan, batch, size, slow
         self.brief = batch * flops < FLOPS_UNDER_GIL
         self.out = np.zeros((batch, *shape), plan.dtype)
         self.type = self.out.dtype.num
@@ -808,6 +808,7 @@ cdef class Predictor:
             raise ValueError("the plan is too small")
         single = self.type == cnp.NPY_FLOAT32
         describe(&self.source, single, batch, size, NULL)
+        self.source.limit = limit
         describe(&self.result, single, batch, self.out.size // batch, cnp.PyArray_DATA(self.out))
 
     def __dealloc__(self):
@@ -829,15 +830,13 @@ cdef class Predictor:
                 (cnp.PyArray_NDIM(array) > 1 and cnp.PyArray_DIM(array, 0) != self.batch)):
             return self.slow(self, x)
         self.source.data = cnp.PyArray_DATA(array)
-        if pb_check_finite(&self.source, self.limit, &col) >= 0:
-            return self.slow(self, x)
         if self.brief:
             status = pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
         else:
             with nogil:
                 status = pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
         self.plan.check(status)
-        if pb_check_finite(&self.result, DBL_MAX, &col) >= 0:
+        if status == PB_NOT_FINITE or pb_check_finite(&self.result, DBL_MAX, &col) >= 0:
             return self.slow(self, x)
         return self.out
 

@@ -458,7 +458,7 @@ pb_status pb_forward(pb_plan *p, pb_workspace *w, const pb_source *source, int64
   uint64_t before = pb_flush_subnormals();
   map_chunk(&m, w, 0);
   pb_set_float_mode(before);
-  return PB_OK;
+  return atomic_load(&m.refused) ? PB_NOT_FINITE : PB_OK;
 }
 
 /* Chunks shared between threads. */

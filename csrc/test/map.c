@@ -118,6 +118,8 @@ static void forward_in_turn(const pb_table *t) {
   }
   CHECK(pb_forward(m.plan, w, d.source, 0, NULL) == PB_BAD_CALL, "no rows");
   CHECK(pb_forward(m.plan, w, d.source, 8, NULL) == PB_BAD_CALL, "too many rows");
+  lying[0].limit = 1e-30;
+  CHECK(pb_forward(m.plan, w, lying, 7, NULL) == PB_NOT_FINITE, "values beyond the limit");
   CHECK(pb_allocations() - before < 10, "60 calls asked %d times for memory",
         (int)(pb_allocations() - before));
   pb_workspace_release(m.plan, w);
