@@ -122,6 +122,19 @@ class _Pass:
         return len(self.readers[id(node)]) == 1 and id(node) not in self.held
 
 
+class _BehindPools(_Pass):
+    """The largest of a window of relus is the relu of the largest: behind max pooling, a relu and its
+    derivative have a window's part of the work, and the pooling computes them in its epilogue. The
+    bits stay the same: of equal positive values the first gets the gradient, of others none does."""
+
+    def replaced(self, node: Node) -> Node | None:
+        relu = node.inputs[0] if node.op == "max_pool" else node
+        if relu is node or relu.op != "relu" or not self.inside(relu):
+            return super().replaced(node)
+        pooled = replace(node, inputs=(self.new[id(relu.inputs[0])],))
+        return replace(relu, inputs=(pooled,), shape=pooled.shape)
+
+
 class _Linear(_Pass):
     """x W' and x W' + b with parameters W [O, I] and b [O] are the op `dense`, which hands their
     gradients to the optimiser as it makes them."""
@@ -250,6 +263,8 @@ class _Merger(_Pass):
 
 
 def merged(request: Request) -> Request:
-    """The request with products of rows with a weight as `dense`, and every chain of elementwise
-    functions as one node."""
-    return _Merger(_Linear(request).run()).run() if request.merge else request
+    """The request with relus behind max pooling, products of rows with a weight as `dense`, and every
+    chain of elementwise functions as one node."""
+    if not request.merge:
+        return request
+    return _Merger(_Linear(_BehindPools(request).run()).run()).run()

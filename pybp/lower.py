@@ -26,7 +26,7 @@ from pybp.rewrite import rewrite
 from pybp.store import ParameterStore
 from pybp.updates import NO_RULES, Rules, Update
 
-COMPOSED = {"expression", "broadcast", "matmul"}  # ops that only `pybp.ops` makes
+MERGING = {"expression", "broadcast", "matmul", "max_pool"}  # ops that `fuse.py` looks for
 DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
 
 
@@ -442,11 +442,11 @@ def sharing(roots: Sequence[Node]) -> set[str]:
 
 
 def merged(request: Request) -> Request:
-    """The request with chains of elementwise functions as one node each."""
+    """The request with fewer, larger nodes."""
     nodes = topological(
         [*request.results, *request.keep, *([] if request.output is None else [request.output])]
     )
-    if not any(node.op in COMPOSED for node in nodes):
+    if not any(node.op in MERGING for node in nodes):
         return request
     from pybp.fuse import merged  # most models have nothing to merge
 

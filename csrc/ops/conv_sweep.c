@@ -68,14 +68,16 @@ static int64_t list_terms(const conv_sweep_part *s, const conv_tile *t, const co
   int64_t taps = g->y.kernel * g->x.kernel, own = g->channels / g->groups;
   int64_t step = s->job->turned ? own * taps : taps, n = 0;
   int64_t top = path_low(y), left = path_low(x);
-  for (int64_t c = 0; c < channels; c++)
-    for (int64_t i = 0; i < y->taps; i++)
-      for (int64_t j = 0; j < x->taps; j++, n++) {
-        s->at[n] = c * t->plane + (y->at + i * y->at_step - top) * t->row +
-                   (apart ? j * apart : tile_column(t, x->at + j * x->at_step - left));
-        s->weight_at[n] =
-            c * step + (y->tap + i * y->tap_step) * g->x.kernel + x->tap + j * x->tap_step;
-      }
+  for (int64_t i = 0; i < y->taps; i++)
+    for (int64_t j = 0; j < x->taps; j++, n++) {
+      s->at[n] = (y->at + i * y->at_step - top) * t->row +
+                 (apart ? j * apart : tile_column(t, x->at + j * x->at_step - left));
+      s->weight_at[n] = (y->tap + i * y->tap_step) * g->x.kernel + x->tap + j * x->tap_step;
+    }
+  for (int64_t k = n; n < channels * k; n++) {
+    s->at[n] = s->at[n - k] + t->plane;
+    s->weight_at[n] = s->weight_at[n - k] + step;
+  }
   return n;
 }
 

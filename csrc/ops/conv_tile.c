@@ -8,6 +8,13 @@ static int64_t within(int64_t x, int64_t low, int64_t high) {
 /* Rows of n reals, short ones in vectors: a call takes as long as many. */
 static void copy_rows(int64_t rows, int64_t n, const real *in, int64_t in_pitch, real *out,
                       int64_t out_pitch) {
+  if (n >= LANES && n <= 2 * LANES) {
+    for (int64_t end = n - LANES; rows > 0; rows--, in += in_pitch, out += out_pitch) {
+      vec first = vec_load(in), last = vec_load(in + end);
+      vec_store(out, first), vec_store(out + end, last);
+    }
+    return;
+  }
   for (; rows > 0; rows--, in += in_pitch, out += out_pitch)
     if (n < LANES || n > 8 * LANES) memcpy(out, in, (size_t)n * sizeof *out);
     else {

@@ -1,7 +1,8 @@
-/* max_pool: the largest value of each window; padding never is.
+/* max_pool: the largest value of each window, optionally with its activation fused; padding never is
+ * the largest.
  *
- * dx is dy at the first largest value of a window, row by row, and 0 at the others. NaN in a window
- * makes it NaN. Windows and shapes in pool.h.
+ * dx is dz at the first largest value of a window, row by row, and 0 at the others, where PB_DELTA has
+ * put dz = dy f'(z) in dy's place. NaN in a window makes it NaN. Windows and shapes in pool.h.
  */
 #include "ops/pool.h"
 
@@ -10,11 +11,10 @@ typedef __typeof__((vec){0} ==
                    (vec){0}) vec_mask_bits; /* whole numbers, of all ones where it holds */
 #endif
 
-/* The larger of two, and NaN where either is. */
+/* The larger of two, the first where they are equal, and NaN where either is. */
 PB_INLINE vec vec_top(vec a, vec b) {
 #ifdef VEC_EXTENSIONS
-  vec_mask_bits mask = (vec_mask_bits)(b <= a) | (vec_mask_bits)(a != a);
-  return (vec)(((vec_mask_bits)a & mask) | ((vec_mask_bits)b & ~mask));
+  return (vec)((vec_mask_bits)vec_larger(a, b) | (vec_mask_bits)(b != b));
 #else
   return b <= a || a != a ? a : b;
 #endif
@@ -26,23 +26,60 @@ PB_INLINE vec load_some(const real *x, int64_t k) {
   return k >= LANES ? vec_load(x) : vec_load_part(x, k < 0 ? 0 : k);
 }
 
+/* The largest of LANES windows of 2 x 2 side by side: a and b are their upper row, c and d the lower. */
+PB_INLINE vec pairs_top(vec a, vec b, vec c, vec d) {
+  a = vec_top(a, c), b = vec_top(b, d); /* columns first, which halves the shuffles */
+  return vec_in_order(vec_top(vec_firsts(a, b), vec_seconds(a, b)));
+}
+
+/* The same for the last of n windows, where whole vectors would reach over an array's end. */
+PB_OUTLINE void pool_last_pairs(int64_t n, int64_t w, const real *x, real *y) {
+  for (; n > 0; n -= LANES, x += 2 * LANES, y += LANES) {
+    int64_t left = min_i(LANES, n);
+    vec a = load_some(x, 2 * left), b = load_some(x + LANES, 2 * left - LANES);
+    vec c = load_some(x + w, 2 * left), d = load_some(x + w + LANES, 2 * left - LANES);
+    vec top = pairs_top(a, b, c, d);
+    if (left == LANES) vec_store(y, top);
+    else vec_store_part(y, left, top);
+  }
+}
+
 /* n windows of 2 x 2 side by side in plain rows that are w apart. Vectors may run on behind the row, up
    to the ends: what they leave there is written over by the next. */
-static void pool_pairs(int64_t n, int64_t w, const real *x, const real *x_end, real *y,
-                       const real *y_end) {
+PB_INLINE void pool_pairs(int64_t n, int64_t w, const real *x, const real *x_end, real *y,
+                          const real *y_end) {
+  int64_t reach = (n + LANES - 1) / LANES * LANES;
+  if (y_end - y < reach || x_end - x - w < 2 * reach) {
+    pool_last_pairs(n, w, x, y);
+    return;
+  }
   for (int64_t i = 0; i < n; i += LANES) {
     const real *first = x + 2 * i, *second = first + w;
-    bool whole = x_end - second >= 2 * LANES && y_end - y - i >= LANES;
-    int64_t left = whole ? LANES : min_i(LANES, n - i);
-    vec a = load_some(first, 2 * left), b = load_some(first + LANES, 2 * left - LANES);
-    vec c = load_some(second, 2 * left), d = load_some(second + LANES, 2 * left - LANES);
-    vec top = vec_top(vec_even(a, b), vec_odd(a, b));
-    top = vec_top(vec_top(top, vec_even(c, d)), vec_odd(c, d));
-    if (left == LANES) vec_store(y + i, top);
-    else vec_store_part(y + i, left, top);
+    vec_store(y + i, pairs_top(vec_load(first), vec_load(first + LANES), vec_load(second),
+                               vec_load(second + LANES)));
   }
 }
 #endif
+
+/* The largest of a window of pixels, each a vector of samples. */
+PB_INLINE vec window_top(const pooling *p, const real *first, int64_t rows, int64_t columns) {
+  vec top = vec_load(first);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < columns; c++)
+      top = vec_top(top, vec_load(first + (r * p->w + c) * LANES));
+  return top;
+}
+
+/* The largest of a window of single values. */
+PB_INLINE real plain_top(const pooling *p, const real *first, int64_t rows, int64_t columns) {
+  real top = *first;
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t c = 0; c < columns; c++) {
+      real at = first[r * p->w + c];
+      top = at <= top || top != top ? top : at;
+    }
+  return top;
+}
 
 /* y[ox] of one row of windows, of pool_h x pool_w values where they are not clipped. */
 PB_INLINE void forward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t pool_w,
@@ -51,21 +88,8 @@ PB_INLINE void forward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t
     window v = window_at(p, oy, ox);
     const real *first = x + (v.y0 * p->w + v.x0) * width;
     int64_t rows = p->whole ? pool_h : v.y1 - v.y0, columns = p->whole ? pool_w : v.x1 - v.x0;
-    if (width == LANES) {
-      vec top = vec_load(first);
-      for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++)
-          top = vec_top(top, vec_load(first + (r * p->w + c) * width));
-      vec_store(y + ox * width, top);
-    } else {
-      real top = *first;
-      for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++) {
-          real at = first[r * p->w + c];
-          top = at <= top || top != top ? top : at;
-        }
-      y[ox] = top;
-    }
+    if (width == LANES) vec_store(y + ox * width, window_top(p, first, rows, columns));
+    else y[ox] = plain_top(p, first, rows, columns);
   }
 }
 
@@ -75,11 +99,12 @@ PB_INLINE void forward_units(const pb_instr *k, const pb_lane *lane, const int w
   int64_t begin, end, size = unit_size(lane, k->in[0], width);
   share_units(lane, shape_of(lane, k->in[0]), width, &begin, &end);
   const real *x_end = (const real *)lane->ptr[k->in[0]] + end * size;
-  const real *y_end = (const real *)lane->ptr[k->out] + end * p.out_h * p.out_w * width;
+  int64_t plane = p.out_h * p.out_w * width;
+  const real *y_end = (const real *)lane->ptr[k->out] + end * plane;
   (void)pairs, (void)x_end, (void)y_end; /* without vectors */
   for (int64_t u = begin; u < end; u++) {
     const real *x = (const real *)lane->ptr[k->in[0]] + u * size;
-    real *y = (real *)lane->ptr[k->out] + u * p.out_h * p.out_w * width;
+    real *y = (real *)lane->ptr[k->out] + u * plane;
     for (int64_t oy = 0; oy < p.out_h; oy++, y += p.out_w * width) {
 #ifdef VEC_EXTENSIONS
       if (width == 1 && pairs) {
@@ -90,6 +115,7 @@ PB_INLINE void forward_units(const pb_instr *k, const pb_lane *lane, const int w
       if (p.pool_h == 2 && p.pool_w == 2) forward_row(&p, oy, 2, 2, width, x, y);
       else forward_row(&p, oy, p.pool_h, p.pool_w, width, x, y);
     }
+    if (k->activation) k->activation->map(k->activation_attr, plane, y - plane, y - plane);
   }
 }
 
@@ -100,15 +126,16 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
 
 /* What one row of windows gives to dx. */
 PB_INLINE void backward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_t pool_w, bool add,
-                            const int width, const real *restrict x, const real *restrict y,
-                            const real *restrict dy, real *restrict dx) {
+                            const int width, const real *restrict x, const real *restrict dz,
+                            real *restrict dx) {
   for (int64_t ox = 0; ox < p->out_w; ox++) {
     window v = window_at(p, oy, ox);
     int64_t rows = p->whole ? pool_h : v.y1 - v.y0, columns = p->whole ? pool_w : v.x1 - v.x0;
+    const real *first = x + (v.y0 * p->w + v.x0) * width;
 #ifdef VEC_EXTENSIONS
     if (width == LANES) {
-      vec_mask_bits give = (vec_mask_bits)vec_load(dy + ox * width);
-      vec top = vec_load(y + ox * width);
+      vec_mask_bits give = (vec_mask_bits)vec_load(dz + ox * width);
+      vec top = window_top(p, first, rows, columns);
       for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < columns; c++) {
           int64_t at = ((v.y0 + r) * p->w + v.x0 + c) * width;
@@ -121,7 +148,9 @@ PB_INLINE void backward_row(const pooling *p, int64_t oy, int64_t pool_h, int64_
     }
 #endif
     real left[LANES], top[LANES]; /* what is left to give: 0 once it has been given away */
-    for (int i = 0; i < width; i++) left[i] = dy[ox * width + i], top[i] = y[ox * width + i];
+    for (int i = 0; i < width; i++) left[i] = dz[ox * width + i];
+    if (width == LANES) vec_store(top, window_top(p, first, rows, columns));
+    else *top = plain_top(p, first, rows, columns);
     for (int64_t r = 0; r < rows; r++)
       for (int64_t c = 0; c < columns; c++) {
         int64_t at = ((v.y0 + r) * p->w + v.x0 + c) * width;
@@ -145,11 +174,10 @@ PB_INLINE void backward_units(const pb_instr *k, const pb_lane *lane, const int 
     bool add = begin_plane(&p, k->add[0], width, dx);
     for (int64_t oy = 0; oy < p.out_h; oy++) {
       int64_t at = (u * p.out_h + oy) * p.out_w * width;
-      const real *y = (const real *)lane->ptr[k->out] + at;
-      const real *dy = (const real *)lane->ptr[k->dout] + at;
+      const real *dz = (const real *)lane->ptr[k->dout] + at;
       if (p.pool_h == 2 && p.pool_w == 2 && !add)
-        backward_row(&p, oy, 2, 2, false, width, x, y, dy, dx);
-      else backward_row(&p, oy, p.pool_h, p.pool_w, add, width, x, y, dy, dx);
+        backward_row(&p, oy, 2, 2, false, width, x, dz, dx);
+      else backward_row(&p, oy, p.pool_h, p.pool_w, add, width, x, dz, dx);
     }
   }
 }
@@ -163,7 +191,7 @@ PB_OP(max_pool) = {.name = "max_pool",
                    .attrs = POOL_ATTRS,
                    .min_in = 1,
                    .max_in = 1,
-                   .flags = PB_USES_X | PB_USES_Y | PB_BLOCKED,
+                   .flags = PB_USES_X | PB_FUSES | PB_BLOCKED,
                    .infer = pool_infer,
                    .forward = forward,
                    .backward_in = backward_in};

@@ -134,6 +134,24 @@ PB_INLINE vec vec_root(vec a) {
 PB_INLINE vec vec_quotient(vec a, vec b) { return a / b; }
 #endif
 
+/* b where it is larger than a, and else a, as x86's own instruction has it. */
+#if !defined(VEC_EXTENSIONS)
+PB_INLINE vec vec_larger(vec a, vec b) { return b > a ? b : a; }
+#elif defined(__AVX512F__) && PB_REAL_BITS == 32
+PB_INLINE vec vec_larger(vec a, vec b) { return (vec)_mm512_max_ps((__m512)b, (__m512)a); }
+#elif defined(__AVX512F__)
+PB_INLINE vec vec_larger(vec a, vec b) { return (vec)_mm512_max_pd((__m512d)b, (__m512d)a); }
+#elif defined(__AVX2__) && PB_REAL_BITS == 32
+PB_INLINE vec vec_larger(vec a, vec b) { return (vec)_mm256_max_ps((__m256)b, (__m256)a); }
+#elif defined(__AVX2__)
+PB_INLINE vec vec_larger(vec a, vec b) { return (vec)_mm256_max_pd((__m256d)b, (__m256d)a); }
+#else
+PB_INLINE vec vec_larger(vec a, vec b) {
+  __typeof__(a > b) larger = b > a;
+  return (vec)(((__typeof__(larger))b & larger) | ((__typeof__(larger))a & ~larger));
+}
+#endif
+
 /* Sums of LANES vectors at once: lane i of the answer is the sum over the lanes of v[i]. Two vectors are
    folded into one by adding parts of both, LOW, to the others, HIGH: at first neighbours within 128
    bits, so that a part is one instruction on x86, and at last halves. */
@@ -142,8 +160,9 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #else
 #define VEC_LANES (VEC_BYTES * 8 / PB_REAL_BITS)
 #if VEC_LANES == 16
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
+#define FIRSTS 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30
+#define SECONDS 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31
+#define IN_ORDER 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15
 #define LOW1 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
 #define HIGH1 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
 #define LOW2 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
@@ -153,8 +172,9 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #define LOW4 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define HIGH4 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #elif VEC_LANES == 8 && PB_REAL_BITS == 32
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define FIRSTS 0, 2, 8, 10, 4, 6, 12, 14
+#define SECONDS 1, 3, 9, 11, 5, 7, 13, 15
+#define IN_ORDER 0, 1, 4, 5, 2, 3, 6, 7
 #define LOW1 0, 8, 1, 9, 4, 12, 5, 13
 #define HIGH1 2, 10, 3, 11, 6, 14, 7, 15
 #define LOW2 0, 1, 8, 9, 4, 5, 12, 13
@@ -162,8 +182,9 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #define LOW3 0, 1, 2, 3, 8, 9, 10, 11
 #define HIGH3 4, 5, 6, 7, 12, 13, 14, 15
 #elif VEC_LANES == 8
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
+#define FIRSTS 0, 8, 2, 10, 4, 12, 6, 14
+#define SECONDS 1, 9, 3, 11, 5, 13, 7, 15
+#define IN_ORDER 0, 2, 4, 6, 1, 3, 5, 7
 #define LOW1 0, 8, 2, 10, 4, 12, 6, 14
 #define HIGH1 1, 9, 3, 11, 5, 13, 7, 15
 #define LOW2 0, 1, 8, 9, 4, 5, 12, 13
@@ -171,20 +192,25 @@ PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
 #define LOW3 0, 1, 2, 3, 8, 9, 10, 11
 #define HIGH3 4, 5, 6, 7, 12, 13, 14, 15
 #elif VEC_LANES == 4
-#define EVEN 0, 2, 4, 6
-#define ODD 1, 3, 5, 7
 #if PB_REAL_BITS == 32
+#define FIRSTS 0, 2, 4, 6
+#define SECONDS 1, 3, 5, 7
+#define IN_ORDER 0, 1, 2, 3
 #define LOW1 0, 4, 1, 5
 #define HIGH1 2, 6, 3, 7
 #else
+#define FIRSTS 0, 4, 2, 6
+#define SECONDS 1, 5, 3, 7
+#define IN_ORDER 0, 2, 1, 3
 #define LOW1 0, 4, 2, 6
 #define HIGH1 1, 5, 3, 7
 #endif
 #define LOW2 0, 1, 4, 5
 #define HIGH2 2, 3, 6, 7
 #else
-#define EVEN 0, 2
-#define ODD 1, 3
+#define FIRSTS 0, 2
+#define SECONDS 1, 3
+#define IN_ORDER 0, 1
 #define LOW1 0, 2
 #define HIGH1 1, 3
 #endif
@@ -211,9 +237,11 @@ PB_INLINE vec vec_sums(const vec *v) {
 }
 #undef FOLD
 
-/* Of 2 LANES values those at even places, and those at odd ones. */
-PB_INLINE vec vec_even(vec a, vec b) { return __builtin_shufflevector(a, b, EVEN); }
-PB_INLINE vec vec_odd(vec a, vec b) { return __builtin_shufflevector(a, b, ODD); }
+/* Of 2 LANES values the first and the second of every pair, in an order that takes one instruction each,
+   and the order of the values put right. */
+PB_INLINE vec vec_firsts(vec a, vec b) { return __builtin_shufflevector(a, b, FIRSTS); }
+PB_INLINE vec vec_seconds(vec a, vec b) { return __builtin_shufflevector(a, b, SECONDS); }
+PB_INLINE vec vec_in_order(vec a) { return __builtin_shufflevector(a, a, IN_ORDER); }
 #endif
 
 #endif
