@@ -331,6 +331,7 @@ struct pb_plan {
   int32_t weights; /* the source of the rows' weights, doubles [N, 1], or -1 */
   bool sealed;
   int32_t threads; /* as many as the largest instruction can feed, set by seal */
+  double flops;    /* of a row, forward, set by seal */
   void *cache;     /* workspaces kept for reuse */
   char error[PB_ERROR_LEN];
 };

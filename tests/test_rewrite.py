@@ -110,3 +110,37 @@ def test_a_dropped_op_whose_input_has_other_readers():
 def test_in_training_nothing_is_dropped():
     ops = [k["op"] for k in Net(dropout).lower(training=True).instructions]
     assert ops.count("dropout") == 4  # two forward, two backward
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+@pytest.mark.parametrize("pair", [(2, 2), (3, 2), (2, 1)])
+def test_a_relu_goes_behind_max_pooling(pair, pads):
+    """The same values and gradients, also where values are equal, zero, negative, infinite or NaN."""
+    size, stride = pair
+    attrs = dict.fromkeys(("pool_h", "pool_w"), size) | dict.fromkeys(
+        ("stride_h", "stride_w"), stride
+    )
+    attrs |= dict.fromkeys(("pad_top", "pad_bottom", "pad_left", "pad_right"), pads)
+    image = Node("feed", attrs={"source": 0, "scale": 1.0}, shape=(3, 9, 8))
+    relu = Node("relu", (image,), layer="before")
+    pooled = Node("max_pool", (relu,), attrs=attrs)
+    target = Node("feed", attrs={"source": 1, "scale": 1.0}, shape=pooled.shape)
+    store = ParameterStore((), np.dtype(np.float32))
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 3, (ROWS, 3 * 9 * 8)).astype("f4")
+    x[0, :9], x[1, 5], x[1, 60:64] = -0.0, np.nan, np.inf
+    arrays = x, rng.normal(size=(ROWS, *pooled.shape)).reshape(ROWS, -1).astype("f4")
+    found = {}
+    for merge in (True, False):
+        request = Request(
+            ROWS, results=[loss(pooled, target)], backward=True, wrt=[image], sources=2, merge=merge
+        )
+        lowered = lower(request, store)
+        assert ("max_pool + relu" in lowered.describe()) == merge
+        wanted = [lowered.value(request.results[0]), lowered.gradients[id(image)]]
+        bound = tuple(_core.Source(a) for a in arrays)
+        found[merge] = [np.array(a) for a in lowered.plan.once(bound, ROWS, wanted)]
+    for merged, plain in zip(found[True], found[False], strict=True):
+        np.testing.assert_array_equal(merged, plain)
+    kept = lower(Request(ROWS, keep=[relu, pooled]), store)
+    assert "max_pool + relu" not in kept.describe()

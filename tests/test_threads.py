@@ -75,6 +75,32 @@ def test_many_threads_get_the_bits_that_one_gets(question, native):
     assert together(jobs) == [expected[n] for n in sizes]
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 7, 20, 130])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_images_in_any_number_of_threads(groups, rows):
+    """Few rows have enough work for threads in step, which share images, outputs or rows of them."""
+    model = bp.Sequential(
+        [
+            bp.Input((3, 21, 21), layout="NCHW"),
+            bp.Conv2D(40, 5, padding="same", activation="relu"),
+            bp.MaxPool2D(2),
+            bp.Conv2D(24, 3, groups=groups, activation="tanh"),
+            bp.Flatten(),
+            bp.Dense(90, activation="relu"),
+            bp.Dense(CLASSES, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "cross_entropy", seed=3)
+    x = RNG.normal(size=(rows, 3, 21, 21)).astype("f4")
+    found, answers = set(), set()
+    for threads in (1, 2, 3, 4):
+        bp.set_num_threads(threads)
+        bound = model.predictor(batch_size=rows)
+        found |= {model.predict(x).tobytes() for _ in range(3)}
+        answers |= {bound(x).tobytes() for _ in range(3)}
+    assert len(found) == len(answers) == 1
+
+
 def test_threads_on_sparse_rows():
     sp = pytest.importorskip("scipy.sparse")
     x = sp.csr_array(np.where(X > 1, X, 0))

@@ -398,9 +398,10 @@ pb_status pb_plan_seal(pb_plan *p) {
   pb_status status = seal_state(p);
   for (int32_t i = 0; status == PB_OK && i < p->ntensor; i++) status = seal_tensor(p, i);
   if (status == PB_OK) status = seal_groups(p);
-  p->threads = 1, p->nslot = 0, p->nbackward = p->nforward;
+  p->threads = 1, p->flops = 0, p->nslot = 0, p->nbackward = p->nforward;
   for (int32_t i = 0; status == PB_OK && i < p->ninstr; i++) {
     status = seal_instr(p, i);
+    if (status == PB_OK && i < p->nforward) p->flops += p->instr[i].flops;
     if (status != PB_OK || p->instr[i].serial) continue;
     double fed = (double)p->instr[i].flops * (double)p->capacity / THREAD_FLOPS + 1;
     if (fed > p->threads) p->threads = fed < PB_MAX_THREADS ? (int32_t)fed : PB_MAX_THREADS;

@@ -1,6 +1,7 @@
 /* Thread pool. A region is announced by raising `generation`; workers spin on it briefly, since the
  * next predict often follows at once, and then park on a condition variable: an idle process burns
- * nothing. A forked child has no workers, so it forgets them and starts its own when needed.
+ * nothing. Work that is too short to wake them for is done without them, until it comes so often that
+ * waking them for the next of it pays. A forked child has no workers, so it forgets them and starts its own when needed.
  */
 #include "core/pool.h"
 
@@ -14,8 +15,11 @@ enum {
   IDLE_SPINS = 4000,    /* about 50 us before a worker parks */
   BARRIER_SPINS = 4000, /* before a waiting thread offers its core to others */
 };
-#define LOST_SHARE 0.25    /* of a region's time: from here on the cores are taken to be busy */
+#define LOST_SHARE 0.25 /* of a region's time: from here on the cores are taken to be busy */
+#define JUDGED_SECONDS \
+  0.02 /* of regions that are judged together: one that lasts less tells little */
 #define SINGLE_SECONDS 2.0 /* how long to go on alone then */
+#define OFTEN_SECONDS 2e-4 /* from one short work to the next, for which workers are woken */
 
 static struct {
   pb_mutex mutex;
@@ -23,9 +27,12 @@ static struct {
   atomic_int busy;       /* somebody owns the pool */
   atomic_int generation; /* regions announced */
   atomic_int running;    /* workers inside the region */
+  atomic_int spinning;   /* workers awake outside one */
   int workers, active;   /* started; taking part in this region */
   atomic_int limit;
   _Atomic double single_until; /* the cores were busy: single threads until then */
+  _Atomic double asked;        /* when somebody last asked who is awake */
+  double elapsed, lost;        /* in regions since the last judgement; the pool's owner's */
   pb_body *body;
   void *arg;
 } pool = {.limit = 1};
@@ -36,7 +43,9 @@ static void reset(void) {
   atomic_store(&pool.busy, 0);
   atomic_store(&pool.generation, 0);
   atomic_store(&pool.running, 0);
+  atomic_store(&pool.spinning, 0);
   pool.workers = pool.active = 0;
+  pool.elapsed = pool.lost = 0;
 }
 
 #ifdef _WIN32
@@ -72,9 +81,15 @@ PB_THREAD_BODY(worker) {
   free(arg);
   pb_flush_subnormals();
   for (;;) {
+    atomic_fetch_add(&pool.spinning, 1);
     for (int i = 0; i < IDLE_SPINS && atomic_load(&pool.generation) == s.seen; i++) pb_pause();
+    atomic_fetch_sub(&pool.spinning, 1);
     pb_mutex_lock(&pool.mutex);
-    while (atomic_load(&pool.generation) == s.seen) pb_cond_wait(&pool.wake, &pool.mutex);
+    if (atomic_load(&pool.generation) == s.seen) pb_cond_wait(&pool.wake, &pool.mutex);
+    if (atomic_load(&pool.generation) == s.seen) { /* roused: it may begin at any moment */
+      pb_mutex_unlock(&pool.mutex);
+      continue;
+    }
     s.seen = atomic_load(&pool.generation);
     int active = pool.active;
     pb_body *body = pool.body;
@@ -115,6 +130,24 @@ void pb_pool_release(int got) {
   if (got > 1) atomic_store(&pool.busy, 0);
 }
 
+/* Wake so many threads for what is to come. */
+static void rouse(int want) {
+  int got = pb_pool_acquire(want);
+  if (got > 1) {
+    pb_mutex_lock(&pool.mutex);
+    pb_cond_broadcast(&pool.wake);
+    pb_mutex_unlock(&pool.mutex);
+  }
+  pb_pool_release(got);
+}
+
+bool pb_pool_awake(int want) {
+  if (atomic_load(&pool.spinning) >= want - 1) return true;
+  double now = pb_now(), before = atomic_exchange(&pool.asked, now);
+  if (now - before < OFTEN_SECONDS) rouse(want);
+  return false;
+}
+
 static void run_together(int got, pb_body *body, void *arg) {
   pb_mutex_lock(&pool.mutex);
   pool.body = body, pool.arg = arg, pool.active = got;
@@ -136,8 +169,12 @@ void pb_pool_run(int got, pb_body *body, void *arg) {
 }
 
 void pb_pool_report(int got, double elapsed, double lost) {
-  if (got > 1 && lost > LOST_SHARE * elapsed)
+  if (got <= 1) return;
+  pool.elapsed += elapsed, pool.lost += lost;
+  if (pool.elapsed < JUDGED_SECONDS) return;
+  if (pool.lost > LOST_SHARE * pool.elapsed)
     atomic_store(&pool.single_until, pb_now() + SINGLE_SECONDS);
+  pool.elapsed = pool.lost = 0;
 }
 
 double pb_barrier_wait(pb_barrier *b, int parts) {

@@ -1,4 +1,4 @@
-/* The run loops: training epochs, one pass, and inference over many rows.
+/* The run loops: training epochs, and one pass. Inference over many rows is in map.c.
  *
  * Training is one parallel region: every thread walks the whole program and does its part of each
  * instruction; they meet between instructions that share work. With one thread nothing waits.
@@ -100,12 +100,6 @@ static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r
   return true;
 }
 
-static double sum_rows(const double *row, int64_t n) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) sum += row[i];
-  return sum;
-}
-
 /* Which parameter, or else which instruction's output, is the first that is not finite. */
 static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_run *run) {
   const pb_lane at = {.plan = p, .n = n};
@@ -197,7 +191,7 @@ static void prepare(training *t) {
 static void judge(training *t, int64_t n) {
   const pb_plan *p = t->plan;
   for (int32_t k = 0; k < p->nresult; k++) {
-    double sum = sum_rows(t->work->ptr[p->result[k]], n);
+    double sum = pb_sum_rows(t->work->ptr[p->result[k]], n);
     if (!isfinite(sum)) t->diverged = true;
     t->batch_sums[k] += sum;
   }
@@ -292,37 +286,12 @@ static void train_body(void *arg, int part, int parts) {
   }
 }
 
-/* Whether the array has the form, and as many columns, as the instruction reads. */
-static bool columns_fit(const pb_plan *p, const pb_instr *k, const pb_source *s) {
-  bool sparse = k->op->flags & PB_SPARSE;
-  if (sparse != (s->start != NULL && s->column != NULL)) return false;
-  if (sparse) {
-    const pb_shape *w = &p->tensor[k->in[0]].shape;
-    return s->cols == w->dim[w->ndim - 1];
-  }
-  const pb_tensor *y = &p->tensor[k->out];
-  return s->cols == (y->shape.batched ? y->size : y->shape.dim[0]);
-}
-
-static bool sources_fit(const pb_plan *p, const pb_source *source, int64_t rows) {
-  for (int32_t i = 0; i < p->ninstr; i++) {
-    const pb_instr *k = &p->instr[i];
-    if (k->phase != PB_FORWARD || !(k->op->flags & PB_SOURCE)) continue;
-    const pb_source *s = &source[k->attr[0].i];
-    if (s->rows < rows || !columns_fit(p, k, s)) return false;
-    if ((unsigned)s->dtype >= PB_DTYPES) return false;
-  }
-  if (p->weights < 0) return true;
-  const pb_source *w = &source[p->weights];
-  return w->dtype == PB_F64 && w->rows >= rows && w->cols == 1;
-}
-
 pb_status pb_train(pb_plan *p, pb_run *r) {
   int64_t piece = r->piece ? r->piece : r->batch;
   if (!p->sealed || !p->optim || r->batch < 1 || piece < 1 || piece > p->capacity ||
       (piece < r->batch && !p->accumulates) || r->rows < 1 || r->row < 0 || r->row >= r->rows ||
       r->epoch < 0 || r->epoch > r->epochs || r->step < r->rate_origin ||
-      !sources_fit(p, r->source, r->rows))
+      !pb_sources_fit(p, r->source, r->rows))
     return PB_BAD_CALL;
   if (r->epoch == r->epochs) return PB_OK;
   int threads = pb_pool_acquire(p->threads);
@@ -368,7 +337,7 @@ static void once_body(void *arg, int part, int parts) {
 pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training, uint64_t seed,
                   int64_t step, pb_poll *poll, pb_workspace **work) {
   *work = NULL;
-  if (!p->sealed || p->optim || n < 1 || n > p->capacity || !sources_fit(p, source, n))
+  if (!p->sealed || p->optim || n < 1 || n > p->capacity || !pb_sources_fit(p, source, n))
     return PB_BAD_CALL;
   int threads = pb_pool_acquire(p->threads);
   pb_status status = PB_NO_MEMORY;
@@ -389,110 +358,4 @@ pb_status pb_once(pb_plan *p, const pb_source *source, int64_t n, bool training,
   }
   pb_pool_release(threads);
   return status;
-}
-
-/* --- inference -------------------------------------------------------------------------------- */
-
-typedef struct {
-  pb_plan *plan;
-  const pb_source *source;
-  int64_t rows, chunks;
-  char *out;
-  double *sums;  /* [chunks][nresult]: added up in the order of the chunks, whoever made them */
-  bool in_place; /* the first instruction's gather can be left out */
-  atomic_bool failed, refused;
-} mapping;
-
-/* The user's array itself can serve as the input tensor when it already has its layout; but not as
-   the output. */
-static bool readable_in_place(const pb_plan *p, const pb_source *source) {
-  if (p->input < 0 || p->input == p->output) return false;
-  const pb_source *s = &source[p->instr[0].attr[0].i];
-  int64_t size = p->table->real_size;
-  return s->dtype == (size == 8 ? PB_F64 : PB_F32) && s->col_stride == size &&
-         s->row_stride == size * s->cols && (uintptr_t)s->data % (uintptr_t)size == 0;
-}
-
-/* Are the inputs of these rows numbers? Asked chunk by chunk, on the way into the cache. */
-static bool acceptable(const mapping *m, int64_t first, int64_t n) {
-  int64_t col;
-  for (int32_t i = 0; i < m->plan->nsource; i++) {
-    pb_source part = m->source[i];
-    part.data = (const char *)part.data + first * part.row_stride, part.rows = n;
-    if (part.limit > 0 && !part.start && pb_check_finite(&part, part.limit, &col) >= 0)
-      return false;
-  }
-  return true;
-}
-
-static void map_chunk(mapping *m, pb_workspace *w, int64_t chunk) {
-  const pb_plan *p = m->plan;
-  pb_lane lane = {.ptr = w->ptr, .scratch = w->scratch, .parts = 1, .source = m->source, .plan = p};
-  lane.first_row = chunk * p->capacity;
-  lane.n = m->rows - lane.first_row < p->capacity ? m->rows - lane.first_row : p->capacity;
-  if (!acceptable(m, lane.first_row, lane.n)) {
-    atomic_store(&m->refused, true);
-    return;
-  }
-  if (m->in_place)
-    w->ptr[p->input] = (char *)m->source[p->instr[0].attr[0].i].data +
-                       lane.first_row * m->source[p->instr[0].attr[0].i].row_stride;
-  if (m->out)
-    w->ptr[p->output] = m->out + lane.first_row * p->tensor[p->output].size * p->table->real_size;
-  for (int32_t i = m->in_place ? 1 : 0; i < p->nforward; i++) p->instr[i].run(&p->instr[i], &lane);
-  for (int32_t k = 0; m->sums && k < p->nresult; k++)
-    m->sums[chunk * p->nresult + k] = sum_rows(w->ptr[p->result[k]], lane.n);
-}
-
-pb_workspace *pb_workspace_new(pb_plan *p) { return p->sealed ? pb_workspace_take(p, 1) : NULL; }
-
-pb_status pb_forward(pb_plan *p, pb_workspace *w, const pb_source *source, int64_t n, void *out) {
-  if (p->nforward != p->ninstr || n < 1 || n > p->capacity || !sources_fit(p, source, n) ||
-      p->output < 0)
-    return PB_BAD_CALL;
-  mapping m = {.plan = p, .source = source, .rows = n, .out = out};
-  m.in_place = readable_in_place(p, source);
-  /* An earlier call may have moved these. */
-  if (p->input >= 0) w->ptr[p->input] = w->act + p->tensor[p->input].offset;
-  w->ptr[p->output] = w->act + p->tensor[p->output].offset;
-  uint64_t before = pb_flush_subnormals();
-  map_chunk(&m, w, 0);
-  pb_set_float_mode(before);
-  return atomic_load(&m.refused) ? PB_NOT_FINITE : PB_OK;
-}
-
-/* Chunks shared between threads. */
-static void map_body(void *arg, int part, int parts) {
-  mapping *m = arg;
-  pb_workspace *w = pb_workspace_take(m->plan, 1);
-  if (!w) {
-    atomic_store(&m->failed, true);
-    return;
-  }
-  for (int64_t c = m->chunks * part / parts; c < m->chunks * (part + 1) / parts; c++)
-    map_chunk(m, w, c);
-  pb_workspace_give(m->plan, w);
-}
-
-pb_status pb_map(pb_plan *p, const pb_source *source, int64_t rows, void *out, double *sums) {
-  if (!p->sealed || p->nforward != p->ninstr || rows < 1 || !sources_fit(p, source, rows) ||
-      (out && p->output < 0))
-    return PB_BAD_CALL;
-  mapping m = {.plan = p, .source = source, .rows = rows, .out = out};
-  m.chunks = (rows + p->capacity - 1) / p->capacity;
-  m.in_place = readable_in_place(p, source);
-  double few[PB_MAX_RESULT];
-  if (sums) m.sums = m.chunks == 1 ? few : pb_alloc((size_t)(m.chunks * p->nresult) * sizeof *sums);
-  if (sums && !m.sums) return PB_NO_MEMORY;
-  int want = m.chunks < PB_MAX_THREADS ? (int)m.chunks : PB_MAX_THREADS;
-  int threads = want > 1 ? pb_pool_acquire(want) : 1;
-  pb_pool_run(threads, map_body, &m);
-  pb_pool_release(threads);
-  for (int32_t k = 0; sums && k < p->nresult; k++) {
-    sums[k] = 0;
-    for (int64_t c = 0; c < m.chunks; c++) sums[k] += m.sums[c * p->nresult + k];
-  }
-  if (m.sums != few) pb_free(m.sums);
-  if (atomic_load(&m.refused)) return PB_NOT_FINITE;
-  return atomic_load(&m.failed) ? PB_NO_MEMORY : PB_OK;
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/rows.h"
 #include "pybp.h"
 
 static const void *row_of(const pb_source *s, int64_t row) {
@@ -96,4 +97,31 @@ pb_flaw pb_check_sparse(const pb_source *s, double limit, int64_t *row, int64_t 
     }
   }
   return PB_FINE;
+}
+
+/* --- a plan's arrays ------------------------------------------------------------------------------- */
+
+/* Whether the array has the form, and as many columns, as the instruction reads. */
+static bool columns_fit(const pb_plan *p, const pb_instr *k, const pb_source *s) {
+  bool sparse = k->op->flags & PB_SPARSE;
+  if (sparse != (s->start != NULL && s->column != NULL)) return false;
+  if (sparse) {
+    const pb_shape *w = &p->tensor[k->in[0]].shape;
+    return s->cols == w->dim[w->ndim - 1];
+  }
+  const pb_tensor *y = &p->tensor[k->out];
+  return s->cols == (y->shape.batched ? y->size : y->shape.dim[0]);
+}
+
+bool pb_sources_fit(const pb_plan *p, const pb_source *source, int64_t rows) {
+  for (int32_t i = 0; i < p->ninstr; i++) {
+    const pb_instr *k = &p->instr[i];
+    if (k->phase != PB_FORWARD || !(k->op->flags & PB_SOURCE)) continue;
+    const pb_source *s = &source[k->attr[0].i];
+    if (s->rows < rows || !columns_fit(p, k, s)) return false;
+    if ((unsigned)s->dtype >= PB_DTYPES) return false;
+  }
+  if (p->weights < 0) return true;
+  const pb_source *w = &source[p->weights];
+  return w->dtype == PB_F64 && w->rows >= rows && w->cols == 1;
 }

@@ -11,8 +11,9 @@
 enum { DEPTH = 512 }; /* terms of a sum before it goes back to memory: the tile stays in cache */
 
 enum {
-  JOINED_BYTES = 24 * 1024
-}; /* of a tile whose rows are joined: it stays in the first cache */
+  JOINED_BYTES = 24 * 1024, /* of a tile whose rows are joined: it stays in the first cache */
+  LEAST_OUTPUTS = 3         /* of a thread, where threads share the outputs of an image */
+};
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -102,6 +103,7 @@ static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_pa
   int64_t plane = s->height * s->width * s->cell;
   int64_t out_plane = s->out_height * s->out_width * s->cell;
   int64_t group_weights = g->outputs / g->groups * own * taps;
+  int64_t ldw = job->turned ? taps : own * taps;
   int64_t rows = (j_end - j - 1) * y->stride + path_reach(y) + 1;
   int64_t columns = (i_end - i - 1) * x->stride + path_reach(x) + 1;
   for (int64_t group = 0; group < g->groups; group++)
@@ -119,30 +121,30 @@ static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_pa
       int64_t edge = job->blocked ? LANES : positions - (units - 1) * LANES;
       bool add = job->add || c > 0, gapless = job->blocked || x->step == 1;
       bool twice = edge < LANES && units > 1 && gapless && !add;
-      conv_terms sum = {
-          .depth = list_terms(s, &t, y, x, channels, apart),
-          .at = s->at,
-          .weight_at = s->weight_at,
-          .weight = job->weight + group * group_weights + c * (job->turned ? own * taps : taps),
-          .ldw = job->turned ? taps : own * taps,
-          .start = job->start ? job->start + group * s->outputs : NULL,
-          .add = add,
-          .whole = gapless && (edge == LANES || twice),
-          .ldc = out_plane,
-          .step = job->blocked ? 1 : x->step};
+      conv_terms sum = {.depth = list_terms(s, &t, y, x, channels, apart),
+                        .at = s->at,
+                        .weight_at = s->weight_at,
+                        .weight = job->weight + group * group_weights +
+                                  c * (job->turned ? own * taps : taps) + s->first * ldw,
+                        .ldw = ldw,
+                        .start = job->start ? job->start + group * s->outputs + s->first : NULL,
+                        .add = add,
+                        .whole = gapless && (edge == LANES || twice),
+                        .ldc = out_plane,
+                        .step = job->blocked ? 1 : x->step};
       conv_rectangle r = {
           .rows = s->flat ? 1 : j_end - j,
           .columns = units,
           .in = s->flat ? s->copy : t.base,
           .in_row = y->stride * t.row,
           .in_column = t.unit,
-          .out = out + group * s->outputs * out_plane +
+          .out = out + (group * s->outputs + s->first) * out_plane +
                  ((y->first + j * y->step) * s->out_width + x->first + i * x->step) * s->cell,
           .out_row = y->step * s->out_width * s->cell,
           .out_column = s->units * x->step * s->cell,
           .edge = edge,
           .back = twice ? LANES - edge : 0};
-      conv_product(&sum, s->outputs, &r);
+      conv_product(&sum, s->last - s->first, &r);
     }
 }
 
@@ -165,7 +167,9 @@ static void band(const conv_sweep_part *s, int64_t begin, int64_t end, const rea
   if (!job->activation) return;
   int64_t row = s->out_width * s->cell, top = begin * phases * row;
   int64_t size = min_i(s->out_height, end * phases) * row - top;
-  for (int64_t o = 0; o < s->outputs * g->groups; o++) {
+  int64_t first = g->groups > 1 ? 0 : s->first,
+          last = g->groups > 1 ? s->outputs * g->groups : s->last;
+  for (int64_t o = first; o < last; o++) {
     real *y = out + o * s->out_height * row + top;
     job->activation->map(job->activation_attr, size, y, y);
   }
@@ -198,17 +202,23 @@ void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
   bool skips = conv_skips_margin(job);
   if (skips) s.rows = positions = g->y.in;
   else tile_of(g, turned, s.chunk, s.cell, s.units, &s.rows, &s.columns);
-  /* Tiles may be as small as the threads like: no sum depends on them. */
-  while (s.rows > 1 && images * ((positions + s.rows - 1) / s.rows) < 4 * lane->parts &&
-         images % lane->parts)
+  /* Outputs and tiles may be cut as the threads like: no sum depends on them. */
+  int64_t cuts = 1;
+  if (images % lane->parts && g->groups == 1 && !job->blocked && !skips &&
+      s.outputs >= LEAST_OUTPUTS * lane->parts)
+    cuts = lane->parts;
+  while (cuts == 1 && s.rows > 1 &&
+         images * ((positions + s.rows - 1) / s.rows) < 4 * lane->parts && images % lane->parts)
     s.rows = (s.rows + 1) / 2;
   s.flat = !skips && joins_rows(&s);
   int64_t bands = (positions + s.rows - 1) / s.rows, first, last;
-  share(lane, images * bands, 1, &first, &last);
+  share(lane, images * bands * cuts, 1, &first, &last);
   int64_t in_size = s.depth * g->groups * s.height * s.width * s.cell;
   int64_t out_size = s.outputs * g->groups * s.out_height * s.out_width * s.cell;
   for (int64_t n = first; n < last; n++) {
-    int64_t image = n / bands, begin = n % bands * s.rows, end = min_i(positions, begin + s.rows);
+    int64_t cut = n % (cuts * bands) / bands, image = n / (cuts * bands);
+    int64_t begin = n % bands * s.rows, end = min_i(positions, begin + s.rows);
+    s.first = s.outputs * cut / cuts, s.last = s.outputs * (cut + 1) / cuts;
     const real *in = job->in + image * in_size;
     real *out = job->out + image * out_size;
     if (skips) conv_without_margin(&s, begin, end, in, out);

@@ -8,6 +8,7 @@
 typedef struct {
   const conv_sweep_job *job;
   int64_t depth, outputs; /* channels of a group, read and written */
+  int64_t first, last;    /* of those written: a part of them where images alone are too few */
   int64_t height, width;  /* of the input */
   int64_t out_height, out_width;
   int64_t cell, units;   /* reals of a pixel; positions of a vector */

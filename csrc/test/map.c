@@ -59,6 +59,44 @@ static void as_passes(const pb_table *t) {
   model_free(&m);
 }
 
+/* The rows of one chunk, enough work for threads in step, waking or awake. */
+static void in_step(const pb_table *t) {
+  net s = {INFERENCE, 2, {300, 700, 5}, "tanh", 0, 32, NULL, false};
+  net_plan p = net_draft(t, &s);
+  model m = net_model(t, &s);
+  dataset d = dataset_new(&s, 32, 3);
+  pb_workspace *bound[5] = {NULL};
+  for (int64_t rows = 8; rows <= 32; rows += rows < 12 ? 1 : 7) {
+    int64_t bytes = rows_bytes(m.plan, p.logits, rows);
+    char *wanted = exact_alloc(bytes), *out = exact_alloc(bytes);
+    double wanted_sums[2], sums[2];
+    pass_by_pass(&m, &p, &d, rows, wanted, wanted_sums);
+    for (int k = 0; k < 12; k++) {
+      int threads = 1 + k % 4;
+      pb_set_threads(threads);
+      if (!bound[threads]) bound[threads] = pb_workspace_new(m.plan);
+      memset(out, 1, (size_t)bytes);
+      CHECK(pb_map(m.plan, d.source, rows, out, sums) == PB_OK, "inference fails");
+      CHECK(memcmp(out, wanted, (size_t)bytes) == 0, "%d rows, %d threads: other outputs",
+            (int)rows, threads);
+      CHECK(memcmp(sums, wanted_sums, sizeof sums) == 0, "%d rows, %d threads: other sums",
+            (int)rows, threads);
+      memset(out, 1, (size_t)bytes);
+      CHECK(pb_forward(m.plan, bound[threads], d.source, rows, out) == PB_OK, "a call fails");
+      CHECK(memcmp(out, wanted, (size_t)bytes) == 0, "%d rows, %d threads, bound: other outputs",
+            (int)rows, threads);
+    }
+    exact_free(wanted), exact_free(out);
+  }
+  pb_set_threads(4);
+  CHECK(pb_forward(m.plan, bound[2], d.source, 32, NULL) == PB_OK,
+        "more threads than it has room for");
+  pb_set_threads(1);
+  for (int i = 1; i < 5; i++) pb_workspace_release(m.plan, bound[i]);
+  model_free(&m);
+  dataset_free(&d);
+}
+
 /* The same rows as reals in the table's own type are read where they lie; anything else is
    gathered. Neither changes the bits. */
 static void in_place(const pb_table *t) {
@@ -258,6 +296,7 @@ static void limits(const pb_table *t) {
 
 const test tests_map[] = {
     {"as passes, by any threads", NULL, as_passes},
+    {"in step", NULL, in_step},
     {"in place", NULL, in_place},
     {"small batches in turn", NULL, forward_in_turn},
     {"no memory per call", NULL, no_memory_per_call},

@@ -80,6 +80,10 @@ static void busy_cores(void) {
   int got = pb_pool_acquire(2);
   CHECK(got == 2, "little was lost, got %d", got);
   pb_pool_release(got);
+  pb_pool_report(2, 1e-5, 1e-5);
+  got = pb_pool_acquire(2);
+  CHECK(got == 2, "a region of a moment tells nothing, got %d", got);
+  pb_pool_release(got);
   pb_pool_report(2, 1.0, 0.9);
   got = pb_pool_acquire(2);
   CHECK(got == 1, "much was lost, got %d", got);
@@ -92,6 +96,24 @@ static void busy_cores(void) {
   CHECK(got == 2, "after setting the threads again, got %d", got);
   pb_pool_release(got);
   pb_set_threads(1);
+}
+
+static void idle(void *arg, int part, int parts) { (void)arg, (void)part, (void)parts; }
+
+/* Who asks often enough for threads that sleep finds them awake soon. */
+static void wakes(void) {
+  pb_set_threads(2);
+  int got = pb_pool_acquire(2);
+  pb_pool_run(got, idle, NULL);
+  pb_pool_release(got);
+  double since = pb_now();
+  while (pb_pool_awake(2) && pb_now() - since < 5) continue;
+  CHECK(pb_now() - since < 5, "an idle worker does not sleep");
+  since = pb_now();
+  while (!pb_pool_awake(2) && pb_now() - since < 5) continue;
+  CHECK(pb_now() - since < 5, "nothing wakes the worker");
+  pb_set_threads(1);
+  CHECK(pb_pool_awake(1), "the caller is awake");
 }
 
 static void limits(void) {
@@ -154,6 +176,7 @@ const test tests_threads[] = {
     {"regions", regions, NULL},
     {"a taken pool", busy, NULL},
     {"busy cores", busy_cores, NULL},
+    {"waking", wakes, NULL},
     {"limits", limits, NULL},
     {"a forked child", NULL, forked_child},
     {0},
