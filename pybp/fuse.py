@@ -123,9 +123,9 @@ class _Pass:
 
 
 class _BehindPools(_Pass):
-    """The largest of a window of relus is the relu of the largest: behind max pooling, a relu and its
-    derivative have a window's part of the work, and the pooling computes them in its epilogue. The
-    bits stay the same: of equal positive values the first gets the gradient, of others none does."""
+    """The largest of a window of relus is the relu of the largest: behind max pooling, a relu and
+    its derivative have a window's part of the work, and the pooling computes them in its epilogue.
+    Nothing else changes: of equal positive values the first gets the gradient, of others none."""
 
     def replaced(self, node: Node) -> Node | None:
         relu = node.inputs[0] if node.op == "max_pool" else node
@@ -263,8 +263,8 @@ class _Merger(_Pass):
 
 
 def merged(request: Request) -> Request:
-    """The request with relus behind max pooling, products of rows with a weight as `dense`, and every
-    chain of elementwise functions as one node."""
+    """The request with relus behind max pooling, products of rows with a weight as `dense`, and
+    every chain of elementwise functions as one node."""
     if not request.merge:
         return request
     return _Merger(_Linear(_BehindPools(request).run()).run()).run()

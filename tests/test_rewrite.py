@@ -115,7 +115,7 @@ def test_in_training_nothing_is_dropped():
 @pytest.mark.parametrize("pads", [0, 1])
 @pytest.mark.parametrize("pair", [(2, 2), (3, 2), (2, 1)])
 def test_a_relu_goes_behind_max_pooling(pair, pads):
-    """The same values and gradients, also where values are equal, zero, negative, infinite or NaN."""
+    """The same values and gradients, where values are equal, zero, negative, infinite or NaN too."""
     size, stride = pair
     attrs = dict.fromkeys(("pool_h", "pool_w"), size) | dict.fromkeys(
         ("stride_h", "stride_w"), stride

@@ -78,7 +78,7 @@ def test_many_threads_get_the_bits_that_one_gets(question, native):
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 20, 130])
 @pytest.mark.parametrize("groups", [1, 2])
 def test_images_in_any_number_of_threads(groups, rows):
-    """Few rows have enough work for threads in step, which share images, outputs or rows of them."""
+    """Few rows are enough work for threads in step, which share images, outputs, rows of them."""
     model = bp.Sequential(
         [
             bp.Input((3, 21, 21), layout="NCHW"),
