@@ -783,7 +783,8 @@ cdef class Shortcut:
 @cython.no_gc_clear  # __dealloc__ needs the plan
 cdef class Predictor:
     """A forward plan bound to a workspace and to an output array, both reused: the way from an
-    array in Python to its prediction with the least between them."""
+    array in Python to its prediction with the least between them. Batches beyond the plan's
+    capacity go through it in chunks, each in a workspace of its own."""
 
     cdef Plan plan
     cdef pb_workspace *work
@@ -801,11 +802,10 @@ cdef class Predictor:
         self.brief = batch * flops < FLOPS_UNDER_GIL
         self.out = np.zeros((batch, *shape), plan.dtype)
         self.type = self.out.dtype.num
-        self.work = pb_workspace_new(plan.c)
-        if self.work == NULL:
-            raise MemoryError("not enough memory for the predictor")
-        if batch > plan.c.capacity:
-            raise ValueError("the plan is too small")
+        if batch <= plan.c.capacity:
+            self.work = pb_workspace_new(plan.c)
+            if self.work == NULL:
+                raise MemoryError("not enough memory for the predictor")
         single = self.type == cnp.NPY_FLOAT32
         describe(&self.source, single, batch, size, NULL)
         self.source.limit = limit
@@ -814,6 +814,11 @@ cdef class Predictor:
     def __dealloc__(self):
         if self.work != NULL:
             pb_workspace_release(self.plan.c, self.work)
+
+    cdef pb_status run(self, void *out) noexcept nogil:
+        if self.work == NULL:
+            return pb_map(self.plan.c, &self.source, self.batch, out, NULL)
+        return pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
 
     def __call__(self, x):
         """The prediction of `x`, (batch_size, ...): an array that the next call overwrites."""
@@ -831,10 +836,10 @@ cdef class Predictor:
             return self.slow(self, x)
         self.source.data = cnp.PyArray_DATA(array)
         if self.brief:
-            status = pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
+            status = self.run(out)
         else:
             with nogil:
-                status = pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
+                status = self.run(out)
         self.plan.check(status)
         if status == PB_NOT_FINITE or pb_check_finite(&self.result, DBL_MAX, &col) >= 0:
             return self.slow(self, x)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Origin = tuple["Model", str]  # the model that a layer was taken from, and its name there
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Call:
     """One use of a layer: the nodes that it was called on."""
 

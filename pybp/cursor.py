@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pybp.model import Model
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Cursor:
     """Where a model stands in its training.
 

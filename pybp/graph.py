@@ -33,7 +33,7 @@ ACTIVATIONS = {name for name, op in OPS.items() if "elementwise" in op["flags"]}
 ACTIVATIONS |= {"softmax", "log_softmax", "prelu"}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Parameter(Symbolic):
     """A trainable array: its name in the model, its shape, how it is drawn and how it trains.
 
@@ -52,7 +52,7 @@ class Parameter(Symbolic):
     max_norm: float = 0.0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Running:
     """A vector that a layer keeps without training it, always float64: its name in the model, its
     shape and what it starts from.

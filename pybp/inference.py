@@ -159,7 +159,7 @@ def _overflow(model: Model, arrays: tuple[Any, ...], row: int) -> DivergenceErro
 
 def predictor(model: Model, batch_size: int) -> Any:
     """See `Model.predictor`."""
-    capacity = capacity_for(batch_size)
+    capacity = min(capacity_for(batch_size), CHUNK)
     if len(model.network.inputs) > 1:
         return _Bound(model, batch_size)
     (output,) = into_blocks([_packed(model._outputs)], capacity)

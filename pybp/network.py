@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pybp.model import Model
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Step:
     """One use of a layer in a model. `name` is the layer's, `label` that of this use: the same, but
     for later uses name[1], name[2] and so on. `inputs` are the steps before whose outputs it
@@ -35,7 +35,7 @@ class Step:
     origin: Origin | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, repr=False)
 class Network:
     """A model's steps, each after its inputs; which of them are where arrays enter, in the order of
     the arrays, and which are its outputs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pybp.graph import Parameter
 from pybp.store import ParameterStore
@@ -14,8 +14,7 @@ Group = tuple[float, float, float, float, float, float]
 PLAIN: Group = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """What an optimiser does to all parameters besides its own arithmetic; zeros do nothing.
 
     `weight_decay` is of parameters with at least two dimensions, so of weights, and not of biases

@@ -115,11 +115,10 @@ def test_in_training_nothing_is_dropped():
 @pytest.mark.parametrize("pads", [0, 1])
 @pytest.mark.parametrize("pair", [(2, 2), (3, 2), (2, 1)])
 def test_a_relu_goes_behind_max_pooling(pair, pads):
-    """The same values and gradients, where values are equal, zero, negative, infinite or NaN too."""
+    """Values and gradients stay, also where values are equal, negative, infinite or NaN."""
     size, stride = pair
-    attrs = dict.fromkeys(("pool_h", "pool_w"), size) | dict.fromkeys(
-        ("stride_h", "stride_w"), stride
-    )
+    attrs = dict.fromkeys(("pool_h", "pool_w"), size)
+    attrs |= dict.fromkeys(("stride_h", "stride_w"), stride)
     attrs |= dict.fromkeys(("pad_top", "pad_bottom", "pad_left", "pad_right"), pads)
     image = Node("feed", attrs={"source": 0, "scale": 1.0}, shape=(3, 9, 8))
     relu = Node("relu", (image,), layer="before")
