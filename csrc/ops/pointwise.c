@@ -38,19 +38,16 @@ static void copy_run(const real *in, int64_t channels, int64_t size, int64_t cou
 
 static int64_t sweep_scratch(const conv_geometry *g, bool turned) {
   int64_t channels = turned ? g->outputs : g->channels;
-  return (channels + OUTPUTS) * run_of(channels) * LANES;
+  return channels * run_of(channels) * LANES;
 }
 
-/* y (+)= start + products of `count` pixels, then the activation. */
-static void finish(const conv_sweep_job *job, int64_t o, int64_t count, const real *product,
-                   real *y) {
-  vec start = vec_set(job->start ? job->start[o] : 0);
+/* y += start, over `count` pixels, then the activation. */
+static void finish(const conv_sweep_job *job, int64_t o, int64_t count, real *y) {
   int64_t size = count * LANES;
-  if (job->add)
-    for (int64_t i = 0; i < size; i += LANES)
-      vec_store(y + i, vec_load(y + i) + vec_load(product + i));
-  else
-    for (int64_t i = 0; i < size; i += LANES) vec_store(y + i, start + vec_load(product + i));
+  if (job->start) {
+    vec start = vec_set(job->start[o]);
+    for (int64_t i = 0; i < size; i += LANES) vec_store(y + i, start + vec_load(y + i));
+  }
   if (job->activation) job->activation->map(job->activation_attr, size, y, y);
 }
 
@@ -60,7 +57,7 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
   int64_t channels = turned ? g->outputs : g->channels, outputs = turned ? g->channels : g->outputs;
   int64_t rs = turned ? 1 : g->channels, cs = turned ? g->channels : 1; /* of the weights */
   int64_t size = g->y.in * g->x.in, run = run_of(channels), runs = (size + run - 1) / run;
-  real *x = lane->scratch, *product = x + channels * run * LANES;
+  real *x = lane->scratch;
   int64_t begin, end;
   share(lane, (lane->n + LANES - 1) / LANES * runs, 1, &begin, &end);
   for (int64_t n = begin; n < end; n++) {
@@ -69,12 +66,10 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
     real *y = job->out + (block * outputs * size + at) * LANES;
     for (int64_t o = 0; o < outputs; o += OUTPUTS) {
       int64_t last = min_i(o + OUTPUTS, outputs);
-      gemm_n(last - o, count * LANES, channels, job->weight + o * rs, rs, cs, x, run * LANES, false,
-             product, run * LANES);
-      for (int64_t i = o; i < last; i++) {
-        if (i + 1 < outputs) run_fetch(true, y + (i + 1) * size * LANES, count);
-        finish(job, i, count, product + (i - o) * run * LANES, y + i * size * LANES);
-      }
+      for (int64_t i = o; i < last; i++) run_fetch(true, y + i * size * LANES, count);
+      gemm_n(last - o, count * LANES, channels, job->weight + o * rs, rs, cs, x, run * LANES,
+             job->add, y + o * size * LANES, size * LANES);
+      for (int64_t i = o; i < last; i++) finish(job, i, count, y + i * size * LANES);
     }
   }
 }
