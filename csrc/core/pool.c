@@ -15,11 +15,12 @@ enum {
   IDLE_SPINS = 4000,    /* about 50 us before a worker parks */
   BARRIER_SPINS = 4000, /* before a waiting thread offers its core to others */
 };
-#define LOST_SHARE 0.25 /* of a region's time: from here on the cores are taken to be busy */
+#define LOST_SHARE 0.5 /* of a region's time: where half is lost, two threads do the work of one */
 #define JUDGED_SECONDS \
   0.02 /* of regions that are judged together: one that lasts less tells little */
-#define SINGLE_SECONDS 2.0 /* how long to go on alone then */
-#define OFTEN_SECONDS 2e-4 /* from one short work to the next, for which workers are woken */
+#define SINGLE_SECONDS 0.05 /* how long to go on alone then, */
+#define MOST_SECONDS 2.0    /* and at most, when every new attempt fails: each time twice as long */
+#define OFTEN_SECONDS 2e-4  /* from one short work to the next, for which workers are woken */
 
 static struct {
   pb_mutex mutex;
@@ -33,6 +34,7 @@ static struct {
   _Atomic double single_until; /* the cores were busy: single threads until then */
   _Atomic double asked;        /* when somebody last asked who is awake */
   double elapsed, lost;        /* in regions since the last judgement; the pool's owner's */
+  double single;               /* seconds to go on alone when the next one is bad */
   pb_body *body;
   void *arg;
 } pool = {.limit = 1};
@@ -46,6 +48,7 @@ static void reset(void) {
   atomic_store(&pool.spinning, 0);
   pool.workers = pool.active = 0;
   pool.elapsed = pool.lost = 0;
+  pool.single = SINGLE_SECONDS;
 }
 
 #ifdef _WIN32
@@ -172,8 +175,12 @@ void pb_pool_report(int got, double elapsed, double lost) {
   if (got <= 1) return;
   pool.elapsed += elapsed, pool.lost += lost;
   if (pool.elapsed < JUDGED_SECONDS) return;
-  if (pool.lost > LOST_SHARE * pool.elapsed)
-    atomic_store(&pool.single_until, pb_now() + SINGLE_SECONDS);
+  if (pool.lost > LOST_SHARE * pool.elapsed) {
+    atomic_store(&pool.single_until, pb_now() + pool.single);
+    pool.single = pool.single < MOST_SECONDS / 2 ? 2 * pool.single : MOST_SECONDS;
+  } else {
+    pool.single = SINGLE_SECONDS;
+  }
   pool.elapsed = pool.lost = 0;
 }
 
