@@ -79,6 +79,7 @@ def run(tool: str) -> int:
         if not shutil.which("valgrind"):
             print("valgrind is not on this machine")
             return 0
+        environment["PYBP_TEST_IN_TURNS"] = "1"  # it runs one thread at a time
         # It knows no AVX-512 instructions.
         environment["PYBP_CPU"] = "avx2" if cc.target_is_x86_64() else "baseline"
     try:

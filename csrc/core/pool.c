@@ -1,7 +1,8 @@
 /* Thread pool. A region is announced by raising `generation`; workers spin on it briefly, since the
  * next predict often follows at once, and then park on a condition variable: an idle process burns
  * nothing. Work that is too short to wake them for is done without them, until it comes so often that
- * waking them for the next of it pays. A forked child has no workers, so it forgets them and starts its own when needed.
+ * waking them for the next of it pays. A forked child has no workers, so it forgets them and starts its
+ * own when needed.
  */
 #include "core/pool.h"
 
