@@ -30,6 +30,18 @@ static void pass_by_pass(model *m, const net_plan *p, const dataset *d, int64_t 
   }
 }
 
+/* pb_map gives these outputs, in `out`, and these sums, with the threads that are set. */
+static void check_map(model *m, const dataset *d, int64_t rows, const char *wanted,
+                      const double *wanted_sums, char *out, int64_t bytes) {
+  double sums[2];
+  memset(out, 1, (size_t)bytes);
+  CHECK(pb_map(m->plan, d->source, rows, out, sums) == PB_OK, "inference fails");
+  CHECK(memcmp(out, wanted, (size_t)bytes) == 0, "%d rows, %d threads: other outputs", (int)rows,
+        pb_get_threads());
+  CHECK(memcmp(sums, wanted_sums, sizeof sums) == 0, "%d rows, %d threads: other sums", (int)rows,
+        pb_get_threads());
+}
+
 static void as_passes(const pb_table *t) {
   net s = reader();
   net_plan p = net_draft(t, &s);
@@ -42,12 +54,7 @@ static void as_passes(const pb_table *t) {
     pass_by_pass(&m, &p, &d, rows, wanted, wanted_sums);
     for (int threads = 1; threads <= 4; threads++) {
       pb_set_threads(threads);
-      memset(out, 1, (size_t)bytes);
-      CHECK(pb_map(m.plan, d.source, rows, out, sums) == PB_OK, "inference fails");
-      CHECK(memcmp(out, wanted, (size_t)bytes) == 0, "%d rows, %d threads: other outputs",
-            (int)rows, threads);
-      CHECK(memcmp(sums, wanted_sums, sizeof sums) == 0, "%d rows, %d threads: other sums",
-            (int)rows, threads);
+      check_map(&m, &d, rows, wanted, wanted_sums, out, bytes);
       CHECK(pb_map(m.plan, d.source, rows, NULL, sums) == PB_OK, "without outputs");
       CHECK(memcmp(sums, wanted_sums, sizeof sums) == 0, "without outputs: other sums");
       CHECK(pb_map(m.plan, d.source, rows, out, NULL) == PB_OK, "without sums");
@@ -69,18 +76,13 @@ static void in_step(const pb_table *t) {
   for (int64_t rows = 8; rows <= 32; rows += rows < 12 ? 1 : 7) {
     int64_t bytes = rows_bytes(m.plan, p.logits, rows);
     char *wanted = exact_alloc(bytes), *out = exact_alloc(bytes);
-    double wanted_sums[2], sums[2];
+    double wanted_sums[2];
     pass_by_pass(&m, &p, &d, rows, wanted, wanted_sums);
     for (int k = 0; k < 12; k++) {
       int threads = 1 + k % 4;
       pb_set_threads(threads);
       if (!bound[threads]) bound[threads] = pb_workspace_new(m.plan);
-      memset(out, 1, (size_t)bytes);
-      CHECK(pb_map(m.plan, d.source, rows, out, sums) == PB_OK, "inference fails");
-      CHECK(memcmp(out, wanted, (size_t)bytes) == 0, "%d rows, %d threads: other outputs",
-            (int)rows, threads);
-      CHECK(memcmp(sums, wanted_sums, sizeof sums) == 0, "%d rows, %d threads: other sums",
-            (int)rows, threads);
+      check_map(&m, &d, rows, wanted, wanted_sums, out, bytes);
       memset(out, 1, (size_t)bytes);
       CHECK(pb_forward(m.plan, bound[threads], d.source, rows, out) == PB_OK, "a call fails");
       CHECK(memcmp(out, wanted, (size_t)bytes) == 0, "%d rows, %d threads, bound: other outputs",
