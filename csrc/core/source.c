@@ -2,6 +2,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/rows.h"
 #include "pybp.h"
@@ -11,25 +12,29 @@ static const void *row_of(const pb_source *s, int64_t row) {
 }
 
 /* Rows are scanned without a branch, so that the compiler vectorises; only a bad row is searched.
-   A comparison with NaN is false. */
-#define BOUNDED_ROW(T, name, magnitude) \
-  static bool name(const T *x, int64_t n, int64_t stride, T limit) { \
-    int bad = 0; \
-    if (stride == sizeof(T)) \
-      for (int64_t i = 0; i < n; i++) bad |= !(magnitude(x[i]) <= limit); \
-    else \
-      for (int64_t i = 0; i < n; i++) \
-        bad |= !(magnitude(*(const T *)((const char *)x + i * stride)) <= limit); \
-    return !bad; \
+   The bits of magnitudes are ordered as they are, with infinity and then NaN behind them. */
+#define BOUNDED_ROW(T, bits, name) \
+  static inline bool name(const char *x, int64_t n, int64_t stride, T limit) { \
+    const bits sign = (bits)1 << (8 * sizeof(T) - 1); \
+    bits most, at, beyond = 0; \
+    memcpy(&most, &limit, sizeof most); \
+    for (int64_t i = 0; i < n; i++) { \
+      memcpy(&at, x + i * stride, sizeof at); \
+      beyond |= most - (at & ~sign); /* its sign, where it is negative */ \
+    } \
+    return !(beyond & sign); \
   }
-BOUNDED_ROW(float, bounded_f32, fabsf)
-BOUNDED_ROW(double, bounded_f64, fabs)
+BOUNDED_ROW(float, uint32_t, bounded_f32)
+BOUNDED_ROW(double, uint64_t, bounded_f64)
 
 static bool bounded(const pb_source *s, int64_t row, int64_t col, int64_t n, double limit) {
   const char *x = (const char *)row_of(s, row) + col * s->col_stride;
-  if (s->dtype == PB_F64) return bounded_f64((const double *)x, n, s->col_stride, limit);
   float narrow = limit < FLT_MAX ? (float)limit : FLT_MAX;
-  return bounded_f32((const float *)x, n, s->col_stride, narrow);
+  if (s->dtype == PB_F64)
+    return s->col_stride == 8 ? bounded_f64(x, n, 8, limit)
+                              : bounded_f64(x, n, s->col_stride, limit);
+  return s->col_stride == 4 ? bounded_f32(x, n, 4, narrow)
+                            : bounded_f32(x, n, s->col_stride, narrow);
 }
 
 int64_t pb_check_finite(const pb_source *s, double limit, int64_t *col) {

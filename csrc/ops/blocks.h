@@ -4,29 +4,46 @@
 
 #include "ops/vec.h"
 
-enum { STRIP = 64 }; /* numbers of a row that are turned at a time: they stay in the first cache */
-
 /* block[i, l] (+)= row[l][i], or 0 where there is no row. */
 PB_INLINE void into_block(const real *const *row, int64_t size, bool add, real *block) {
-  for (int64_t at = 0; at < size; at += STRIP) {
-    int64_t n = min_i(STRIP, size - at);
+  int64_t at = 0;
+  for (; at + LANES <= size; at += LANES) {
+    vec v[LANES];
     real *to = block + at * LANES;
-    for (int64_t l = 0; l < LANES; l++)
-      for (int64_t i = 0; i < n; i++)
-        to[i * LANES + l] = (row[l] ? row[l][at + i] : 0) + (add ? to[i * LANES + l] : 0);
+#pragma GCC unroll 16
+    for (int l = 0; l < LANES; l++) v[l] = row[l] ? vec_load(row[l] + at) : vec_set(0);
+    vec_turn(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++)
+      vec_store(to + i * LANES, add ? v[i] + vec_load(to + i * LANES) : v[i]);
   }
+  for (; at < size; at++)
+    for (int l = 0; l < LANES; l++) {
+      real *to = block + at * LANES + l;
+      *to = (row[l] ? row[l][at] : 0) + (add ? *to : 0);
+    }
 }
 
 /* rows[l, i] (+)= block[i, l] for l < count. */
 PB_INLINE void from_block(const real *block, int64_t size, int64_t count, bool add, real *rows) {
-  for (int64_t at = 0; at < size; at += STRIP) {
-    int64_t n = min_i(STRIP, size - at);
+  int64_t at = 0;
+  for (; at + LANES <= size; at += LANES) {
+    vec v[LANES];
     const real *from = block + at * LANES;
-    for (int64_t l = 0; l < count; l++) {
-      real *row = rows + l * size + at;
-      for (int64_t i = 0; i < n; i++) row[i] = from[i * LANES + l] + (add ? row[i] : 0);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) v[i] = vec_load(from + i * LANES);
+    vec_turn(v);
+#pragma GCC unroll 16
+    for (int l = 0; l < LANES; l++) {
+      real *to = rows + l * size + at;
+      if (l < count) vec_store(to, add ? v[l] + vec_load(to) : v[l]);
     }
   }
+  for (; at < size; at++)
+    for (int64_t l = 0; l < count; l++) {
+      real *to = rows + l * size + at;
+      *to = block[at * LANES + l] + (add ? *to : 0);
+    }
 }
 
 #endif

@@ -63,14 +63,14 @@ PB_INLINE void tile(int m, int v, const conv_terms *s, int64_t o, const position
       for (int i = 0; i < m; i++) a[i] = vec_set(w[i * ldw + from]);
 #pragma GCC unroll 8
       for (int j = 0; j < v; j++) {
-        x[j] = vec_load(in[j] + there);
+        x[j] = vec_keep(vec_load(in[j] + there));
 #pragma GCC unroll 8
         for (int i = 0; i < m; i++) sum[i * v + j] += a[i] * x[j];
       }
       continue;
     }
 #pragma GCC unroll 8
-    for (int j = 0; j < v; j++) x[j] = vec_load(in[j] + there);
+    for (int j = 0; j < v; j++) x[j] = vec_keep(vec_load(in[j] + there));
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++) {
       a[i] = vec_set(w[i * ldw + from]);

@@ -5,10 +5,15 @@ static int64_t within(int64_t x, int64_t low, int64_t high) {
   return x < low ? low : x > high ? high : x;
 }
 
-/* Rows of n reals, short ones in vectors: a call takes as long as many. */
+/* Rows of n reals, in vectors where they are short, for a call takes as long as many. Up to a vector of
+   reals behind each row changes too. */
 static void copy_rows(int64_t rows, int64_t n, const real *in, int64_t in_pitch, real *out,
                       int64_t out_pitch) {
-  if (n >= LANES && n <= 2 * LANES) {
+  if (n < LANES) {
+    for (; rows > 0; rows--, in += in_pitch, out += out_pitch) vec_store(out, vec_load_part(in, n));
+    return;
+  }
+  if (n <= 2 * LANES) {
     for (int64_t end = n - LANES; rows > 0; rows--, in += in_pitch, out += out_pitch) {
       vec first = vec_load(in), last = vec_load(in + end);
       vec_store(out, first), vec_store(out + end, last);
@@ -16,7 +21,7 @@ static void copy_rows(int64_t rows, int64_t n, const real *in, int64_t in_pitch,
     return;
   }
   for (; rows > 0; rows--, in += in_pitch, out += out_pitch)
-    if (n < LANES || n > 8 * LANES) memcpy(out, in, (size_t)n * sizeof *out);
+    if (n > 8 * LANES) memcpy(out, in, (size_t)n * sizeof *out);
     else {
       vec last = vec_load(in + n - LANES);
       for (int64_t i = 0; i < n - LANES; i += LANES) vec_store(out + i, vec_load(in + i));

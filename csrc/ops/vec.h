@@ -48,6 +48,17 @@ PB_INLINE void vec_store(real *p, vec v) { *p = v; }
 PB_INLINE vec vec_set(real x) { return x; }
 #endif
 
+/* v, in a register from here on. Where a loaded vector has several readers, GCC makes each of them load it
+   again, which costs nothing but where lines of the cache are crossed. */
+PB_INLINE vec vec_keep(vec v) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(v));
+#elif defined(__AVX2__)
+  __asm__("" : "+x"(v));
+#endif
+  return v;
+}
+
 /* The first k < LANES reals; the other lanes are zero, and memory past them is not touched. */
 #ifndef VEC_EXTENSIONS /* one lane has no part */
 PB_INLINE vec vec_load_part(const real *p, int64_t k) { return (void)p, (void)k, 0; }
@@ -157,6 +168,7 @@ PB_INLINE vec vec_larger(vec a, vec b) {
    bits, so that a part is one instruction on x86, and at last halves. */
 #ifndef VEC_EXTENSIONS
 PB_INLINE vec vec_sums(const vec *v) { return v[0]; }
+PB_INLINE void vec_turn(vec *v) { (void)v; }
 #else
 #define VEC_LANES (VEC_BYTES * 8 / PB_REAL_BITS)
 #if VEC_LANES == 16
@@ -236,6 +248,38 @@ PB_INLINE vec vec_sums(const vec *v) {
   return w[0];
 }
 #undef FOLD
+
+/* LANES vectors turned like a matrix: lane j of vector i becomes lane i of vector j. Every step puts the LOW
+   parts of neighbours into the first half of the vectors and the HIGH ones into the second. */
+#define HALVE(step) \
+  { \
+    vec w[LANES]; \
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES / 2; i++) { \
+      w[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], LOW##step); \
+      w[LANES / 2 + i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], HIGH##step); \
+    } \
+    _Pragma("GCC unroll 16") for (int i = 0; i < LANES; i++) v[i] = w[i]; \
+  }
+PB_INLINE void vec_turn(vec *v) {
+  HALVE(1)
+#if VEC_LANES > 2
+  HALVE(2)
+#endif
+#if VEC_LANES > 4
+  HALVE(3)
+#endif
+#if VEC_LANES > 8
+  HALVE(4)
+#endif
+#if PB_REAL_BITS == 32 /* whose first step parted pairs */
+#pragma GCC unroll 4
+  for (int i = 0; i < LANES; i += 4) {
+    vec second = v[i + 2];
+    v[i + 2] = v[i + 1], v[i + 1] = second;
+  }
+#endif
+}
+#undef HALVE
 
 /* Of 2 LANES values the first and the second of every pair, in an order that takes one instruction each,
    and the order of the values put right. */
