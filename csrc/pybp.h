@@ -48,8 +48,8 @@ typedef enum { PB_PARAM, PB_GRAD, PB_ACT, PB_RUNNING } pb_arena;
 
 typedef enum {
   PB_FORWARD,
-  PB_DELTA,          /* turn dy into error signals dz, in place: of a fused activation, or of an op
-                        that has signals of its own */
+  PB_DELTA,          /* turn dy into error signals dz, in place: of a fused activation, where the
+                        instruction that wrote dy could not, or of an op that has signals of its own */
   PB_BACKWARD_IN,    /* gradients of the inputs: before the parameters', which may update them */
   PB_BACKWARD_PARAM, /* gradients of the parameters */
   /* The rest come last and run once a step; all but PB_COMMIT work on ranges of the parameter
@@ -75,6 +75,7 @@ enum {                      /* pb_op.flags */
        PB_AFFINE = 256,     /* can scale and shift the columns of its output */
        PB_SPARSE = 512,     /* that array is sparse; it has as many columns as the first input */
        PB_BLOCKED = 1024,   /* takes blocked inputs, as all elementwise ops do */
+       PB_CHAINS = 2048,    /* backward_in can turn the first input's gradient into error signals */
        PB_WHOLE = 4096      /* a gradient of its parameters is made as a whole: no fused update */
 };
 
@@ -239,7 +240,9 @@ struct pb_instr {
   pb_kernel *run;      /* set by seal: what does this phase */
   bool serial;         /* set by seal: too little work to share between threads */
   pb_attr attr[PB_MAX_ATTR];
-  const pb_op *activation; /* fused elementwise op, or NULL */
+  const pb_op
+      *activation; /* fused elementwise op, or NULL; of PB_BACKWARD_IN the one that made in[0],
+                              whose error signals din[0] shall be: dx f'(z) by x = f(z) */
   pb_attr activation_attr[PB_MAX_ATTR];
   int32_t affine;      /* [2, columns]: the output's columns are scaled and shifted, or -1 */
   bool affine_last;    /* ... after the activation, instead of before it */

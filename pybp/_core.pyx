@@ -31,7 +31,7 @@ cdef extern from "pybp.h" nogil:
         PB_FORWARD, PB_DELTA, PB_BACKWARD_IN, PB_BACKWARD_PARAM
         PB_MEASURE, PB_CLIP, PB_UPDATE, PB_CONSTRAIN, PB_AVERAGE, PB_COMMIT
         PB_USES_X, PB_USES_Y, PB_ELEMENTWISE, PB_PER_ROW, PB_RANDOM, PB_FUSES, PB_SOURCE
-        PB_MIXES_ROWS, PB_AFFINE, PB_SPARSE, PB_BLOCKED, PB_WHOLE
+        PB_MIXES_ROWS, PB_AFFINE, PB_SPARSE, PB_BLOCKED, PB_CHAINS, PB_WHOLE
         PB_FINE, PB_BAD_START, PB_BAD_COLUMN, PB_BAD_VALUE
         PB_F32, PB_F64, PB_U8, PB_I8, PB_U16, PB_I16, PB_U32, PB_I32, PB_U64, PB_I64
     ctypedef int pb_status
@@ -198,7 +198,7 @@ FLAGS = {
     "uses_x": PB_USES_X, "uses_y": PB_USES_Y, "elementwise": PB_ELEMENTWISE,
     "per_row": PB_PER_ROW, "random": PB_RANDOM, "fuses": PB_FUSES, "source": PB_SOURCE,
     "mixes_rows": PB_MIXES_ROWS, "affine": PB_AFFINE, "sparse": PB_SPARSE, "blocked": PB_BLOCKED,
-    "whole": PB_WHOLE,
+    "chains": PB_CHAINS, "whole": PB_WHOLE,
 }
 PHASES = {
     "forward": PB_FORWARD, "delta": PB_DELTA, "backward_in": PB_BACKWARD_IN,

@@ -129,6 +129,7 @@ class _Lowering:
     affine: dict[int, int] = field(
         default_factory=dict
     )  # id(node) -> scale and shift of its columns
+    writer: dict[int, dict] = field(default_factory=dict)  # id(node) -> who wrote its gradient last
     written: set[str] = field(default_factory=set)  # parameters whose gradient has a writer
     updated: set[str] = field(default_factory=set)  # ... that went straight to the optimiser
     several: set[str] = field(default_factory=set)  # parameters that several nodes read
@@ -272,7 +273,7 @@ class _Lowering:
         inputs = [self.values[id(parent)] for parent in node.inputs]
         inputs += [self.running(r, node.layer) for r in node.running]
         inputs += [self.parameter(p.name) for p in node.parameters]
-        fused = self.graph.fused.get(id(node))
+        fused = self.graph.fused.get(id(node)) if phase in {"forward", "delta"} else None
         instruction = {
             "phase": phase,
             "op": node.op,
@@ -284,9 +285,7 @@ class _Lowering:
             "saved": self.saved.get(id(node), -1),
             "din": din or [-1] * len(inputs),
             "add": add or [False] * len(inputs),
-            "dout": self.gradients.get(id(node if fused is None else fused), -1)
-            if phase in DERIVING
-            else -1,
+            "dout": self.gradients.get(id(node), -1) if phase in DERIVING else -1,
             "activation": None if fused is None else (fused.op, fused.attrs),
             "fused_update": False,
             "affine": self.affine.get(id(node), -1),
@@ -350,8 +349,7 @@ class _Lowering:
             # The producer takes the gradient over, and turns it into its own error signal.
             self.gradients[id(self.graph.host[id(node)])] = self.gradients[id(node)]
             return
-        if id(node) in self.graph.fused or OPS[node.op]["signals"]:
-            self.emit("delta", node)
+        self.signal(node)
         padding = [-1] * (len(node.running) + len(node.parameters))
         parents = self.inputs(node)
         # A node that is taken twice gets its gradients one after the other.
@@ -371,9 +369,25 @@ class _Lowering:
                 din.append(self.gradients[id(parent)] if wanted else -1)
                 add.append(wanted and not first)
             if any(index >= 0 for index in din):
-                self.emit("backward_in", node, din + padding, add + [False] * len(padding))
+                k = self.emit("backward_in", node, din + padding, add + [False] * len(padding))
+                for parent, index in zip(parents, din, strict=True):
+                    if index >= 0:
+                        self.writer[id(parent)] = k
         if self.trains(node) and node.op != "parameter":
             self.differentiate_parameters(node)
+
+    def signal(self, node: Node) -> None:
+        """Turns the gradient of an activated value into the error signal of what was activated: in
+        the instruction that writes it last, where that can, and while it is in cache."""
+        fused = self.graph.fused.get(id(node))
+        last = self.writer.get(id(fused))
+        if fused is None:
+            if OPS[node.op]["signals"]:
+                self.emit("delta", node)
+        elif last and "chains" in OPS[last["op"]]["flags"]:
+            last["activation"] = (fused.op, fused.attrs)
+        else:
+            self.emit("delta", node)
 
     def differentiate_parameters(self, node: Node) -> None:
         names = [p.name for p in node.parameters]

@@ -206,6 +206,7 @@ static bool apart(const pb_plan *p, const pb_instr *k) {
   if (delta || (!forward && k->op->flags & PB_USES_Y)) at[n++] = k->out;
   for (int j = 0; j < k->nin && (forward || (!delta && k->op->flags & PB_USES_X)); j++)
     at[n++] = k->in[j];
+  if (!forward && !delta && k->activation && !(k->op->flags & PB_USES_X)) at[n++] = k->in[0];
   if (forward) at[n++] = k->affine;
   for (int a = 0; a < wrote; a++)
     for (int b = a + 1; b < n; b++)
@@ -278,10 +279,13 @@ static pb_status make_clipping(pb_plan *p) {
 static bool activation_fits(const pb_plan *p, const pb_instr *k) {
   const pb_op *f = k->activation;
   pb_inferred r = {0};
+  bool forward = k->phase == PB_FORWARD, chains = k->phase == PB_BACKWARD_IN;
   if (!f) return true;
-  return k->op->flags & PB_FUSES && f->flags & PB_ELEMENTWISE &&
-         (k->phase == PB_FORWARD || !(f->flags & PB_USES_X)) &&
-         f->infer(k->activation_attr, &p->tensor[k->out].shape, 1, &r);
+  if (!(f->flags & PB_ELEMENTWISE) || !(k->op->flags & (chains ? PB_CHAINS : PB_FUSES)))
+    return false;
+  if (!forward && (f->flags & PB_USES_X || !f->chain)) return false;
+  if (chains ? k->din[0] < 0 : !forward && k->phase != PB_DELTA) return false;
+  return f->infer(k->activation_attr, &p->tensor[chains ? k->in[0] : k->out].shape, 1, &r);
 }
 
 static bool affine_fits(const pb_plan *p, const pb_instr *k) {

@@ -3,6 +3,7 @@
  *
  * dx = the sum of dy / count over the windows that a value lies in. Windows and shapes in pool.h.
  */
+#include "ops/elementwise.h"
 #include "ops/pool.h"
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
@@ -58,6 +59,7 @@ PB_INLINE void backward_units(const pb_instr *k, const pb_lane *lane, const int 
             for (int i = 0; i < width; i++) at[i] = add ? at[i] + d[i] : d[i];
           }
       }
+    chain_signals(k, lane, u * size, size);
   }
 }
 
@@ -70,7 +72,7 @@ PB_OP(average_pool) = {.name = "average_pool",
                        .attrs = POOL_ATTRS " count_pad:int",
                        .min_in = 1,
                        .max_in = 1,
-                       .flags = PB_BLOCKED,
+                       .flags = PB_BLOCKED | PB_CHAINS,
                        .infer = infer,
                        .forward = forward,
                        .backward_in = backward_in};

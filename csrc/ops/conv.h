@@ -27,12 +27,14 @@ typedef struct {
 } conv_geometry;
 
 /* What a sweep computes, for images [begin, end) or, blocked, blocks of LANES of them:
- *     out[o] (+)= start[o] + sum of weights and in;     then activation, if any
- * Turned round it goes from [outputs, y.out, x.out] to [channels, y.in, x.in]. */
+ *     out[o] (+)= start[o] + sum of weights and in;     then activation f, if any
+ * Turned round it goes from [outputs, y.out, x.out] to [channels, y.in, x.in]. A gradient of `value`,
+ * which f made, ends as out f' instead. */
 typedef struct {
   conv_geometry g;
   bool turned, blocked, add;
   const real *in, *weight, *start; /* start NULL for zeros */
+  const real *value;               /* or NULL */
   real *out;
   const pb_op *activation;
   const pb_attr *activation_attr;
@@ -47,6 +49,14 @@ typedef struct {
 void conv_sweep(const conv_sweep_job *, const pb_lane *);
 /* Reals of scratch that it needs, for either layout. */
 int64_t conv_sweep_scratch(const conv_geometry *, bool turned);
+
+/* The end of a sweep over n reals of job->out. */
+PB_INLINE void conv_finish(const conv_sweep_job *job, int64_t n, real *out) {
+  const pb_op *f = job->activation;
+  if (f && job->value)
+    f->chain(job->activation_attr, n, NULL, job->value + (out - job->out), out, out);
+  else if (f) f->map(job->activation_attr, n, out, out);
+}
 
 /* The gradient of the weights from x, the image, and dy, one value of a position; and of the bias, which
  * is a sum of `signal` over each of its channels. */

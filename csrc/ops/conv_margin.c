@@ -10,7 +10,7 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 bool conv_skips_margin(const conv_sweep_job *job) {
   const conv_geometry *g = &job->g;
-  if (!job->turned || !job->blocked || job->start || job->activation) return false;
+  if (!job->turned || !job->blocked || job->start) return false;
   double all = (double)(g->y.in * g->x.in) / (double)(g->y.stride * g->x.stride);
   double met = (double)(g->y.out * g->x.out);
   return all > 1.2 * met && g->outputs / g->groups * g->y.kernel >= 16;

@@ -150,6 +150,18 @@ static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_pa
 
 /* --- all images ------------------------------------------------------------------------------------ */
 
+/* What comes last over rows [begin, end) of positions, `phases` rows of the output each. */
+static void finish(const conv_sweep_part *s, int64_t begin, int64_t end, int64_t phases,
+                   real *out) {
+  const conv_geometry *g = &s->job->g;
+  int64_t row = s->out_width * s->cell, top = begin * phases * row;
+  int64_t size = min_i(s->out_height, end * phases) * row - top;
+  int64_t first = g->groups > 1 ? 0 : s->first;
+  int64_t last = g->groups > 1 ? s->outputs * g->groups : s->last;
+  for (int64_t o = first; o < last && s->job->activation; o++)
+    conv_finish(s->job, size, out + o * s->out_height * row + top);
+}
+
 /* Rows [begin, end) of positions of all paths of one image. */
 static void band(const conv_sweep_part *s, int64_t begin, int64_t end, const real *in, real *out) {
   const conv_sweep_job *job = s->job;
@@ -163,15 +175,6 @@ static void band(const conv_sweep_part *s, int64_t begin, int64_t end, const rea
       for (int64_t i = 0; i < x.count; i += s->columns)
         one_tile(s, &y, &x, begin, last, i, min_i(x.count, i + s->columns), in, out);
     }
-  }
-  if (!job->activation) return;
-  int64_t row = s->out_width * s->cell, top = begin * phases * row;
-  int64_t size = min_i(s->out_height, end * phases) * row - top;
-  int64_t first = g->groups > 1 ? 0 : s->first,
-          last = g->groups > 1 ? s->outputs * g->groups : s->last;
-  for (int64_t o = first; o < last; o++) {
-    real *y = out + o * s->out_height * row + top;
-    job->activation->map(job->activation_attr, size, y, y);
   }
 }
 
@@ -223,5 +226,6 @@ void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
     real *out = job->out + image * out_size;
     if (skips) conv_without_margin(&s, begin, end, in, out);
     else band(&s, begin, end, in, out);
+    finish(&s, begin, end, turned && !skips ? g->y.stride : 1, out);
   }
 }

@@ -77,7 +77,10 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
                         .add = k->add[X],
                         .in = lane->ptr[k->dout],
                         .weight = lane->ptr[k->in[WEIGHT]],
-                        .out = lane->ptr[k->din[X]]};
+                        .value = lane->ptr[k->in[X]],
+                        .out = lane->ptr[k->din[X]],
+                        .activation = k->activation,
+                        .activation_attr = k->activation_attr};
   conv_sweep(&job, lane);
 }
 
@@ -96,7 +99,7 @@ PB_OP(conv_transpose) = {.name = "conv_transpose",
                          .min_in = 2,
                          .max_in = 3,
                          .params = 2,
-                         .flags = PB_USES_X | PB_FUSES | PB_BLOCKED,
+                         .flags = PB_USES_X | PB_FUSES | PB_BLOCKED | PB_CHAINS,
                          .infer = infer,
                          .forward = forward,
                          .backward_in = backward_in,

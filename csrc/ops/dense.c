@@ -16,6 +16,7 @@
  */
 #include "core/blas.h"
 #include "ops/ahead.h"
+#include "ops/elementwise.h"
 #include "ops/gemm.h"
 #include "ops/gradient.h"
 #include "ops/vec.h"
@@ -159,6 +160,14 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
   }
 }
 
+/* Error signals out of a block of rows and columns of dx. */
+static void chain_block(const pb_instr *k, const pb_lane *lane, int64_t inputs, int64_t top,
+                        int64_t bottom, int64_t begin, int64_t end) {
+  if (begin == 0 && end == inputs) chain_signals(k, lane, top * inputs, (bottom - top) * inputs);
+  else
+    for (int64_t n = top; n < bottom; n++) chain_signals(k, lane, n * inputs + begin, end - begin);
+}
+
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
   sizes s = sizes_of(k, lane);
   const real *dz = lane->ptr[k->dout], *w = lane->ptr[k->in[WEIGHT]];
@@ -168,14 +177,18 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     cut(lane, s.rows, s.inputs, 16, &top, &bottom, &begin, &end);
     gemm_n(bottom - top, end - begin, s.outputs, dz + top * s.outputs, s.outputs, 1, w + begin,
            s.inputs, k->add[X], dx + top * s.inputs + begin, s.inputs);
+    chain_block(k, lane, s.inputs, top, bottom, begin, end);
     return;
   }
   int64_t first, last;
   int64_t panel = panel_of(s.inputs);
   share(lane, (s.inputs + panel - 1) / panel, 1, &first, &last);
-  for (int64_t i = first * panel; i < min_i(s.inputs, last * panel); i += panel)
-    blas_gemm(false, false, s.rows, min_i(panel, s.inputs - i), s.outputs, dz, s.outputs, w + i,
-              s.inputs, k->add[X], dx + i, s.inputs);
+  for (int64_t i = first * panel; i < min_i(s.inputs, last * panel); i += panel) {
+    int64_t end = min_i(s.inputs, i + panel);
+    blas_gemm(false, false, s.rows, end - i, s.outputs, dz, s.outputs, w + i, s.inputs, k->add[X],
+              dx + i, s.inputs);
+    chain_block(k, lane, s.inputs, 0, s.rows, i, end);
+  }
 }
 
 static void weight_gradient(sizes s, const real *dz, const real *x, int64_t begin, int64_t end,
@@ -233,7 +246,7 @@ PB_OP(dense) = {.name = "dense",
                 .min_in = 2,
                 .max_in = 3,
                 .params = 2,
-                .flags = PB_USES_X | PB_FUSES | PB_AFFINE,
+                .flags = PB_USES_X | PB_FUSES | PB_AFFINE | PB_CHAINS,
                 .infer = infer,
                 .forward = forward,
                 .backward_in = backward_in,

@@ -130,7 +130,7 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
       a.weight = job->weight + o * taps;
       sweep_paths(g, turned, a);
     }
-    if (job->activation) job->activation->map(job->activation_attr, size, out, out);
+    conv_finish(job, size, out);
   }
 }
 

@@ -22,6 +22,14 @@ PB_INLINE void share_elements(const pb_lane *lane, int32_t id, int64_t *begin, i
   share(lane, pb_rows(lane, &t->shape) * t->size, 64, begin, end);
 }
 
+/* How a backward_in of PB_CHAINS ends: n values of dx, from element `at` on, become error signals. */
+PB_INLINE void chain_signals(const pb_instr *k, const pb_lane *lane, int64_t at, int64_t n) {
+  if (!k->activation) return;
+  const real *x = (const real *)lane->ptr[k->in[0]] + at;
+  real *dx = (real *)lane->ptr[k->din[0]] + at;
+  k->activation->chain(k->activation_attr, n, NULL, x, dx, dx);
+}
+
 /* map over this thread's elements. */
 PB_INLINE void elementwise_forward(const pb_instr *k, const pb_lane *lane) {
   int64_t begin, end;

@@ -5,6 +5,7 @@
  * In the gradient, rows that fill the last block up are zeros.
  */
 #include "ops/blocks.h"
+#include "ops/elementwise.h"
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   (void)attr, (void)nin;
@@ -32,6 +33,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     const real *row[LANES];
     for (int64_t i = 0; i < LANES; i++) row[i] = i < rows ? dy + i * size : NULL;
     into_block(row, size, k->add[0], dx);
+    chain_signals(k, lane, b * LANES * size, LANES * size);
   }
 }
 
@@ -39,7 +41,7 @@ PB_OP(from_blocks) = {.name = "from_blocks",
                       .attrs = "",
                       .min_in = 1,
                       .max_in = 1,
-                      .flags = PB_BLOCKED,
+                      .flags = PB_BLOCKED | PB_CHAINS,
                       .infer = infer,
                       .forward = forward,
                       .backward_in = backward_in};

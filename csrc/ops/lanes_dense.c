@@ -7,6 +7,7 @@
  * With dz = dy f'(z), which PB_DELTA has put in dy's place:
  *     dx[i, n] = sum_o weight[o, i] dz[o, n]      dweight[o, i] = sum_n dz[o, n] x[i, n]
  */
+#include "ops/elementwise.h"
 #include "ops/gradient.h"
 #include "ops/lanes.h"
 
@@ -82,6 +83,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
   if (lane->part > 0) return;
   product(s.inputs, s.outputs, lane->ptr[k->in[WEIGHT]], 1, s.inputs, NULL, lane->ptr[k->dout],
           s.pitch, k->add[X], lane->ptr[k->din[X]]);
+  chain_signals(k, lane, 0, s.inputs * s.pitch);
 }
 
 /* Sums over the lanes, gathered until there are LANES of them to be folded together. */
@@ -153,7 +155,7 @@ PB_OP(lanes_dense) = {.name = "lanes_dense",
                       .min_in = 2,
                       .max_in = 3,
                       .params = 2,
-                      .flags = PB_USES_X | PB_FUSES,
+                      .flags = PB_USES_X | PB_FUSES | PB_CHAINS,
                       .infer = infer,
                       .forward = forward,
                       .backward_in = backward_in,

@@ -4,6 +4,7 @@
  * dx is dz at the first largest value of a window, row by row, and 0 at the others, where PB_DELTA has
  * put dz = dy f'(z) in dy's place. NaN in a window makes it NaN. Windows and shapes in pool.h.
  */
+#include "ops/elementwise.h"
 #include "ops/pool.h"
 
 #ifdef VEC_EXTENSIONS
@@ -179,6 +180,7 @@ PB_INLINE void backward_units(const pb_instr *k, const pb_lane *lane, const int 
         backward_row(&p, oy, 2, 2, false, width, x, dz, dx);
       else backward_row(&p, oy, p.pool_h, p.pool_w, add, width, x, dz, dx);
     }
+    chain_signals(k, lane, u * size, size);
   }
 }
 
@@ -191,7 +193,7 @@ PB_OP(max_pool) = {.name = "max_pool",
                    .attrs = POOL_ATTRS,
                    .min_in = 1,
                    .max_in = 1,
-                   .flags = PB_USES_X | PB_FUSES | PB_BLOCKED,
+                   .flags = PB_USES_X | PB_FUSES | PB_BLOCKED | PB_CHAINS,
                    .infer = pool_infer,
                    .forward = forward,
                    .backward_in = backward_in};

@@ -48,7 +48,7 @@ static void finish(const conv_sweep_job *job, int64_t o, int64_t count, real *y)
     vec start = vec_set(job->start[o]);
     for (int64_t i = 0; i < size; i += LANES) vec_store(y + i, start + vec_load(y + i));
   }
-  if (job->activation) job->activation->map(job->activation_attr, size, y, y);
+  conv_finish(job, size, y);
 }
 
 static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
@@ -66,7 +66,11 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
     real *y = job->out + (block * outputs * size + at) * LANES;
     for (int64_t o = 0; o < outputs; o += OUTPUTS) {
       int64_t last = min_i(o + OUTPUTS, outputs);
-      for (int64_t i = o; i < last; i++) run_fetch(true, y + i * size * LANES, count);
+      for (int64_t i = o; i < last; i++) {
+        real *to = y + i * size * LANES;
+        run_fetch(true, to, count);
+        if (job->value) run_fetch(false, job->value + (to - job->out), count);
+      }
       gemm_n(last - o, count * LANES, channels, job->weight + o * rs, rs, cs, x, run * LANES,
              job->add, y + o * size * LANES, size * LANES);
       for (int64_t i = o; i < last; i++) finish(job, i, count, y + i * size * LANES);
@@ -83,13 +87,13 @@ static int64_t dots_outputs(const conv_geometry *g) {
 
 static int64_t dots_scratch(const conv_geometry *g) {
   int64_t run = run_of(g->channels) * LANES;
-  return (g->channels + OUTPUTS) * run + (OUTPUTS + dots_outputs(g)) * g->channels;
+  return g->channels * run + (OUTPUTS + dots_outputs(g)) * g->channels;
 }
 
 static const real *dots(const conv_geometry *g, const real *x, const real *dy, int64_t blocks,
                         int64_t first, int64_t last, real *scratch) {
   int64_t size = g->y.in * g->x.in, channels = g->channels, run = run_of(channels);
-  real *xs = scratch, *dys = xs + channels * run * LANES, *product = dys + OUTPUTS * run * LANES;
+  real *xs = scratch, *product = xs + channels * run * LANES;
   real *dw = product + OUTPUTS * channels;
   memset(dw, 0, (size_t)((last - first) * channels) * sizeof *dw);
   for (int64_t b = 0; b < blocks; b++)
@@ -98,8 +102,10 @@ static const real *dots(const conv_geometry *g, const real *x, const real *dy, i
       copy_run(x + (b * channels * size + at) * LANES, channels, size, count, run, xs);
       for (int64_t o = first; o < last; o += OUTPUTS) {
         int64_t rows = min_i(OUTPUTS, last - o);
-        copy_run(dy + ((b * g->outputs + o) * size + at) * LANES, rows, size, count, run, dys);
-        gemm_nt(rows, channels, count * LANES, dys, run * LANES, xs, run * LANES, product,
+        const real *from = dy + ((b * g->outputs + o) * size + at) * LANES;
+        for (int64_t i = 0; i < OUTPUTS && o + OUTPUTS + i < last; i++)
+          run_fetch(false, from + (OUTPUTS + i) * size * LANES, count);
+        gemm_nt(rows, channels, count * LANES, from, size * LANES, xs, run * LANES, product,
                 channels);
         real *sum = dw + (o - first) * channels;
         for (int64_t i = 0; i < rows * channels; i++) sum[i] += product[i];

@@ -128,9 +128,8 @@ static void transform_outputs(const plan *p, const conv_sweep_job *job, const re
       vec start = vec_set(job->start ? job->start[o] : 0);
       if (job->add) output_rows(true, mo, p->mpitch, start, columns, y0, y1);
       else output_rows(false, mo, p->mpitch, start, columns, y0, y1);
-      if (!job->activation) continue;
-      job->activation->map(job->activation_attr, columns * LANES, y0, y0);
-      if (whole) job->activation->map(job->activation_attr, columns * LANES, y1, y1);
+      conv_finish(job, columns * LANES, y0);
+      if (whole) conv_finish(job, columns * LANES, y1);
     }
   }
 }
