@@ -13,11 +13,11 @@ import numpy as np
 from pybp import cursor, parameters, rows
 from pybp._core import Run, Source
 from pybp.binding import Sources
-from pybp.blocks import into_blocks
+from pybp.blocks import STARTS, into_blocks
 from pybp.checks import boolean, whole
 from pybp.errors import DivergenceError
 from pybp.goals import all_names
-from pybp.graph import topological
+from pybp.graph import OPS, topological
 from pybp.history import History
 from pybp.inference import evaluate
 from pybp.lanes import into_lanes
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SLICE_SECONDS = 0.1  # how long a native call stays away from Ctrl-C and the progress bar
 BRIEF_FLOPS = 4e9  # a step below this is over in a fraction of Ctrl-C's 0.2 s
 MOST_STEPS = 1_000_000  # learning rates computed ahead
+PIECE_BYTES = 8 << 20  # of activations and their gradients, which then stay in the last cache
+LEAST_PIECE = 16  # rows: no block of any instruction set is larger
 
 
 def fit(
@@ -124,7 +126,8 @@ class _Trainer:
             model.progress.row, model.progress.sums = 0, []
 
     def _lower(self) -> Lowered:
-        return _training_plan(self.model, self.results, self.piece)
+        self.piece = _piece(self.model, self.results, self.piece)
+        return _training_plan(self.model, self.results, self.piece, self.piece < self.batch)
 
     @property
     def plan(self) -> list[int]:
@@ -327,10 +330,28 @@ def _is_finite(vector: np.ndarray) -> bool:
     return Source(vector.reshape(1, -1)).check_finite() is None
 
 
-def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
+def _piece(model: Model, results: Results, rows: int) -> int:
+    """How many of so many rows go through the plan at once: of images, fewer than make the activations
+    leave the cache between the forward pass and the backward one. The gradients of a batch's pieces
+    add up, so every row must have a gradient of its own, and the parameters must be few."""
+    assert model._store is not None
+    nodes = topological(results.nodes)
+    mixed = any("mixes_rows" in node.flags or OPS[node.op]["commits"] for node in nodes)
+    if mixed or not any(node.op in STARTS for node in nodes):
+        return rows
+    stored = [n.shape for n in nodes if n.batched and "elementwise" not in n.flags]
+    row = 2 * sum(map(math.prod, stored)) * model._store.dtype.itemsize
+    fit = max(LEAST_PIECE, PIECE_BYTES // row)
+    if rows <= fit or model._store.vector.nbytes > PIECE_BYTES:
+        return rows
+    return 1 << (fit.bit_length() - 1)
+
+
+def _training_plan(model: Model, results: Results, rows: int, pieces: bool) -> Lowered:
+    """The plan of a step, or of the pieces of so many rows of which it is made."""
     assert model._store is not None and model._optimizer is not None
     store, optimizer = model._store, model._optimizer
-    capacity = capacity_for(batch)
+    capacity = capacity_for(rows)
 
     def request() -> Request:
         parameters.check_trainable(model)
@@ -338,7 +359,7 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
         # steps that last, all updates come last, and Ctrl-C need not wait for the whole step.
         nodes = topological(results.nodes)
         flops = 3 * capacity * sum(node.flops for node in nodes)
-        fuse = flops < BRIEF_FLOPS and optimizer.fusible
+        fuse = flops < BRIEF_FLOPS and optimizer.fusible and not pieces
         whole = not fuse or sharing(results.nodes) or any("whole" in n.flags for n in nodes)
         return Request(
             capacity,
@@ -351,11 +372,12 @@ def _training_plan(model: Model, results: Results, batch: int) -> Lowered:
             rules=optimizer.rules(),
             average=store.average,
             fuse_update=fuse,
-            accumulate=optimizer.accumulate > 1 or optimizer.full_batch,
+            accumulate=pieces or optimizer.full_batch,
             update=not optimizer.full_batch,
             sources=results.sources,
             weights=results.weights,
             losses=results.losses,
         )
 
-    return model._plan(("train", results.widths, results.weighted, results.kind, capacity), request)
+    key = ("train", results.widths, results.weighted, results.kind, capacity, pieces)
+    return model._plan(key, request)

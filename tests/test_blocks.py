@@ -20,9 +20,10 @@ from pybp.lower import Request, capacity_for, lower
 from pybp.store import ParameterStore
 
 IMAGE_OPS = [op for op in OPS if "blocked" in OPS[op]["flags"] and op in image_reference.REFERENCE]
+MERGING = ("add", "multiply", "extreme", "concat")
 IMAGES = [
     pytest.param(op, case, id=f"{op}-{i}")
-    for op in ("conv", "conv_transpose", *IMAGE_OPS)
+    for op in ("conv", "conv_transpose", *MERGING, *IMAGE_OPS)
     for i, case in enumerate(CASES[op])
 ]
 

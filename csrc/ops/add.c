@@ -48,7 +48,7 @@ PB_OP(add) = {.name = "add",
               .attrs = "scale:float rest:float",
               .min_in = 2,
               .max_in = PB_MAX_IN,
-              .flags = PB_FUSES,
+              .flags = PB_FUSES | PB_BLOCKED,
               .infer = infer,
               .forward = forward,
               .backward_in = backward_in};

@@ -4,6 +4,25 @@
 
 #include "ops/vec.h"
 
+enum {
+  CUT = 1024
+}; /* numbers of a row that one thread turns: a piece of a batch may be one block */
+
+/* This thread's share of a tensor's blocks, each cut along its rows of `size` numbers. */
+PB_INLINE void share_cuts(const pb_lane *lane, int64_t size, int64_t *begin, int64_t *end) {
+  share(lane, (lane->n + LANES - 1) / LANES * ((size + CUT - 1) / CUT), 1, begin, end);
+}
+
+/* The i-th of these: numbers [at, at + count) of the rows from the n-th on. */
+typedef struct {
+  int64_t n, at, count;
+} cut;
+
+PB_INLINE cut cut_at(int64_t size, int64_t i) {
+  int64_t cuts = (size + CUT - 1) / CUT, at = i % cuts * CUT;
+  return (cut){i / cuts * LANES, at, min_i(CUT, size - at)};
+}
+
 /* block[i, l] (+)= row[l][i], or 0 where there is no row. */
 PB_INLINE void into_block(const real *const *row, int64_t size, bool add, real *block) {
   int64_t at = 0;
@@ -24,8 +43,9 @@ PB_INLINE void into_block(const real *const *row, int64_t size, bool add, real *
     }
 }
 
-/* rows[l, i] (+)= block[i, l] for l < count. */
-PB_INLINE void from_block(const real *block, int64_t size, int64_t count, bool add, real *rows) {
+/* rows[l, i] (+)= block[i, l] for l < count; `pitch` reals from row to row. */
+PB_INLINE void from_block(const real *block, int64_t size, int64_t count, bool add, int64_t pitch,
+                          real *rows) {
   int64_t at = 0;
   for (; at + LANES <= size; at += LANES) {
     vec v[LANES];
@@ -35,13 +55,13 @@ PB_INLINE void from_block(const real *block, int64_t size, int64_t count, bool a
     vec_turn(v);
 #pragma GCC unroll 16
     for (int l = 0; l < LANES; l++) {
-      real *to = rows + l * size + at;
+      real *to = rows + l * pitch + at;
       if (l < count) vec_store(to, add ? v[l] + vec_load(to) : v[l]);
     }
   }
   for (; at < size; at++)
     for (int64_t l = 0; l < count; l++) {
-      real *to = rows + l * size + at;
+      real *to = rows + l * pitch + at;
       *to = block[at * LANES + l] + (add ? *to : 0);
     }
 }

@@ -6,7 +6,7 @@
  * Channels of images are axis 0. A tensor in blocks of samples, the sample innermost, differs only in
  * that everything behind the axis is LANES times as long.
  */
-#include "ops/real.h"
+#include "ops/planes.h"
 
 enum { AXIS, FLAT = -1 };
 
@@ -14,7 +14,8 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   int64_t axis = attr[AXIS].i, length = 0;
   if (axis < FLAT || (axis != FLAT && axis >= in[0].ndim)) return false;
   for (int j = 0; j < nin; j++) {
-    if (in[j].batched != in[0].batched || (axis != FLAT && in[j].ndim != in[0].ndim)) return false;
+    if (in[j].batched != in[0].batched || in[j].blocked != in[0].blocked) return false;
+    if (axis != FLAT && in[j].ndim != in[0].ndim) return false;
     for (int d = 0; axis != FLAT && d < in[0].ndim; d++)
       if (d != axis && in[j].dim[d] != in[0].dim[d]) return false;
     length += axis == FLAT ? pb_shape_size(&in[j]) : in[j].dim[axis];
@@ -29,8 +30,8 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
 /* What lies together of a tensor: all from the axis on. */
 static int64_t run_of(const pb_instr *k, const pb_lane *lane, int32_t id) {
   const pb_tensor *t = &lane->plan->tensor[id];
-  int64_t run = 1;
-  if (k->attr[AXIS].i == FLAT) return t->size;
+  int64_t run = side_by_side(lane, &t->shape);
+  if (k->attr[AXIS].i == FLAT) return run * t->size;
   for (int64_t d = k->attr[AXIS].i; d < t->shape.ndim; d++) run *= t->shape.dim[d];
   return run;
 }
@@ -39,7 +40,7 @@ static int64_t run_of(const pb_instr *k, const pb_lane *lane, int32_t id) {
 static int64_t share_runs(const pb_instr *k, const pb_lane *lane, int64_t *begin, int64_t *end) {
   const pb_tensor *y = &lane->plan->tensor[k->out];
   int64_t run = run_of(k, lane, k->out);
-  share(lane, (y->shape.batched ? lane->n : 1) * (y->size / run), 1, begin, end);
+  share(lane, pb_rows(lane, &y->shape) * y->size / run, 1, begin, end);
   return run;
 }
 
@@ -74,6 +75,7 @@ PB_OP(concat) = {.name = "concat",
                  .attrs = "axis:int",
                  .min_in = 2,
                  .max_in = PB_MAX_IN,
+                 .flags = PB_BLOCKED,
                  .infer = infer,
                  .forward = forward,
                  .backward_in = backward_in};

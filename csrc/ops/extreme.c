@@ -46,7 +46,7 @@ PB_OP(extreme) = {.name = "extreme",
                   .attrs = "least:int",
                   .min_in = 2,
                   .max_in = PB_MAX_IN,
-                  .flags = PB_USES_X | PB_USES_Y,
+                  .flags = PB_USES_X | PB_USES_Y | PB_BLOCKED,
                   .infer = infer,
                   .forward = forward,
                   .backward_in = backward_in};

@@ -84,33 +84,39 @@ static const real *as_it_lies(const pb_instr *k, const pb_lane *lane, int64_t n)
   return own && k->nin == 0 && k->attr[SCALE].f == 1 ? row_of(k, lane, n) : NULL;
 }
 
-/* Rows [n, n + LANES) of the batch into their block. */
-static void read_block(const pb_instr *k, const pb_lane *lane, int64_t n, int64_t cols, real *y) {
+/* A cut of LANES rows of the batch, into its place in their block. */
+static void read_cut(const pb_instr *k, const pb_lane *lane, cut c, real *y) {
   real strip[LANES * STRIP];
   const real *row[LANES];
-  for (int64_t l = 0; l < LANES; l++) row[l] = as_it_lies(k, lane, min_i(n + l, lane->n - 1));
+  for (int64_t l = 0; l < LANES; l++) row[l] = as_it_lies(k, lane, min_i(c.n + l, lane->n - 1));
   if (row[0]) {
-    into_block(row, cols, false, y);
+    for (int64_t l = 0; l < LANES; l++) row[l] += c.at;
+    into_block(row, c.count, false, y);
     return;
   }
   for (int64_t l = 0; l < LANES; l++) row[l] = strip + l * STRIP;
-  for (int64_t at = 0; at < cols; at += STRIP) {
-    int64_t count = min_i(STRIP, cols - at);
+  for (int64_t at = 0; at < c.count; at += STRIP) {
+    int64_t count = min_i(STRIP, c.count - at);
     for (int64_t l = 0; l < LANES; l++)
-      read_columns(k, lane, min_i(n + l, lane->n - 1), at, count, strip + l * STRIP);
+      read_columns(k, lane, min_i(c.n + l, lane->n - 1), c.at + at, count, strip + l * STRIP);
     into_block(row, count, false, y + at * LANES);
   }
 }
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
   int64_t cols = lane->source[k->attr[SOURCE].i].cols, begin, end;
-  bool blocked = lane->plan->tensor[k->out].shape.blocked;
-  int64_t grain = blocked ? LANES : 1;
   real *y = lane->ptr[k->out];
-  share(lane, pb_round_up(lane->n, grain), grain, &begin, &end);
-  for (int64_t n = begin; n < end; n += grain) {
-    if (blocked) read_block(k, lane, n, cols, y + n * cols);
-    else read_columns(k, lane, n, 0, cols, y + n * cols);
+  if (lane->plan->tensor[k->out].shape.blocked) {
+    share_cuts(lane, cols, &begin, &end);
+    for (int64_t i = begin; i < end; i++) {
+      cut c = cut_at(cols, i);
+      read_cut(k, lane, c, y + c.n * cols + c.at * LANES);
+    }
+    return;
+  }
+  share(lane, lane->n, 1, &begin, &end);
+  for (int64_t n = begin; n < end; n++) {
+    read_columns(k, lane, n, 0, cols, y + n * cols);
     if (k->affine >= 0) adjust(k, lane, cols, y + n * cols);
   }
 }

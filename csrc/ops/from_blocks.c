@@ -16,24 +16,25 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
   int64_t size = lane->plan->tensor[k->out].size, begin, end;
-  share(lane, (lane->n + LANES - 1) / LANES, 1, &begin, &end);
-  for (int64_t b = begin; b < end; b++)
-    from_block((const real *)lane->ptr[k->in[0]] + b * LANES * size, size,
-               min_i(LANES, lane->n - b * LANES), false,
-               (real *)lane->ptr[k->out] + b * LANES * size);
+  share_cuts(lane, size, &begin, &end);
+  for (int64_t i = begin; i < end; i++) {
+    cut c = cut_at(size, i);
+    from_block((const real *)lane->ptr[k->in[0]] + c.n * size + c.at * LANES, c.count,
+               min_i(LANES, lane->n - c.n), false, size,
+               (real *)lane->ptr[k->out] + c.n * size + c.at);
+  }
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
   int64_t size = lane->plan->tensor[k->out].size, begin, end;
-  share(lane, (lane->n + LANES - 1) / LANES, 1, &begin, &end);
-  for (int64_t b = begin; b < end; b++) {
-    const real *dy = (const real *)lane->ptr[k->dout] + b * LANES * size;
-    real *dx = (real *)lane->ptr[k->din[0]] + b * LANES * size;
-    int64_t rows = min_i(LANES, lane->n - b * LANES);
-    const real *row[LANES];
-    for (int64_t i = 0; i < LANES; i++) row[i] = i < rows ? dy + i * size : NULL;
-    into_block(row, size, k->add[0], dx);
-    chain_signals(k, lane, b * LANES * size, LANES * size);
+  share_cuts(lane, size, &begin, &end);
+  for (int64_t i = begin; i < end; i++) {
+    cut c = cut_at(size, i);
+    const real *dy = (const real *)lane->ptr[k->dout] + c.n * size + c.at, *row[LANES];
+    for (int64_t l = 0; l < LANES; l++) row[l] = l < lane->n - c.n ? dy + l * size : NULL;
+    int64_t first = c.n * size + c.at * LANES;
+    into_block(row, c.count, k->add[0], (real *)lane->ptr[k->din[0]] + first);
+    chain_signals(k, lane, first, c.count * LANES);
   }
 }
 

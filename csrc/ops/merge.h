@@ -13,7 +13,9 @@ enum { TILE = 1024 /* elements of which all inputs are read before the next ones
 
 PB_INLINE bool merge_infer(const pb_shape *in, int nin, pb_inferred *r) {
   for (int j = 1; j < nin; j++) {
-    if (in[j].ndim != in[0].ndim || in[j].batched != in[0].batched) return false;
+    if (in[j].ndim != in[0].ndim || in[j].batched != in[0].batched ||
+        in[j].blocked != in[0].blocked)
+      return false;
     for (int d = 0; d < in[0].ndim; d++)
       if (in[j].dim[d] != in[0].dim[d]) return false;
   }

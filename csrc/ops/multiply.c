@@ -47,7 +47,7 @@ PB_OP(multiply) = {.name = "multiply",
                    .attrs = "",
                    .min_in = 2,
                    .max_in = PB_MAX_IN,
-                   .flags = PB_USES_X | PB_FUSES,
+                   .flags = PB_USES_X | PB_FUSES | PB_BLOCKED,
                    .infer = infer,
                    .forward = forward,
                    .backward_in = backward_in};

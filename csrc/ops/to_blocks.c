@@ -17,21 +17,24 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
   int64_t size = lane->plan->tensor[k->out].size, begin, end;
-  share(lane, (lane->n + LANES - 1) / LANES, 1, &begin, &end);
-  for (int64_t b = begin; b < end; b++) {
-    const real *x = (const real *)lane->ptr[k->in[0]] + b * LANES * size, *row[LANES];
-    for (int64_t i = 0; i < LANES; i++) row[i] = x + min_i(i, lane->n - 1 - b * LANES) * size;
-    into_block(row, size, false, (real *)lane->ptr[k->out] + b * LANES * size);
+  share_cuts(lane, size, &begin, &end);
+  for (int64_t i = begin; i < end; i++) {
+    cut c = cut_at(size, i);
+    const real *x = (const real *)lane->ptr[k->in[0]] + c.n * size + c.at, *row[LANES];
+    for (int64_t l = 0; l < LANES; l++) row[l] = x + min_i(l, lane->n - 1 - c.n) * size;
+    into_block(row, c.count, false, (real *)lane->ptr[k->out] + c.n * size + c.at * LANES);
   }
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {
   int64_t size = lane->plan->tensor[k->out].size, begin, end;
-  share(lane, (lane->n + LANES - 1) / LANES, 1, &begin, &end);
-  for (int64_t b = begin; b < end; b++)
-    from_block((const real *)lane->ptr[k->dout] + b * LANES * size, size,
-               min_i(LANES, lane->n - b * LANES), k->add[0],
-               (real *)lane->ptr[k->din[0]] + b * LANES * size);
+  share_cuts(lane, size, &begin, &end);
+  for (int64_t i = begin; i < end; i++) {
+    cut c = cut_at(size, i);
+    from_block((const real *)lane->ptr[k->dout] + c.n * size + c.at * LANES, c.count,
+               min_i(LANES, lane->n - c.n), k->add[0], size,
+               (real *)lane->ptr[k->din[0]] + c.n * size + c.at);
+  }
 }
 
 PB_OP(to_blocks) = {.name = "to_blocks",
