@@ -331,8 +331,8 @@ def _is_finite(vector: np.ndarray) -> bool:
 
 
 def _piece(model: Model, results: Results, rows: int) -> int:
-    """How many of so many rows go through the plan at once: of images, fewer than make the activations
-    leave the cache between the forward pass and the backward one. The gradients of a batch's pieces
+    """How many of so many rows go through the plan at once: of images, so few that activations stay
+    in the cache between the forward pass and the backward one. The gradients of a batch's pieces
     add up, so every row must have a gradient of its own, and the parameters must be few."""
     assert model._store is not None
     nodes = topological(results.nodes)

@@ -1,4 +1,4 @@
-"""Error signals of fused activations: the instruction that writes a gradient last makes them of it."""
+"""Error signals of fused activations: what writes a gradient last makes them of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NETS = {
     "pointwise": (IMAGE, "conv", lambda: chain(conv(4, 3), bp.Conv2D(20, 1))),
     "depthwise": (IMAGE, "conv", lambda: chain(conv(4, 3), bp.Conv2D(4, 3, groups=4))),
     "no margin": (IMAGE, "conv", lambda: chain(conv(4, 1), bp.Conv2D(8, 5))),
-    "conv_transpose": (IMAGE, "conv_transpose", lambda: chain(conv(4, 3), bp.ConvTranspose2D(3, 2))),
+    "turned": (IMAGE, "conv_transpose", lambda: chain(conv(4, 3), bp.ConvTranspose2D(3, 2))),
     "average_pool": (IMAGE, "average_pool", lambda: chain(conv(4, 3), bp.AveragePool2D(2))),
     "max_pool": (IMAGE, "max_pool", lambda: chain(conv(4, 3), bp.MaxPool2D(2))),
     "from_blocks": (IMAGE, "from_blocks", lambda: chain(conv(4, 3))),
