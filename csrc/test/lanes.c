@@ -24,7 +24,7 @@ static pb_instr *instr(draft *d, pb_phase phase, const char *op, int32_t x, int3
 static void dense(layer *l, pb_phase phase, const char *op, int32_t y, int32_t dy) {
   pb_instr *k = instr(&l->d, phase, op, l->x, y, dy);
   k->nin = 3, k->in[1] = l->w, k->in[2] = l->b;
-  k->activation = pb_find_op(l->d.table, "tanh");
+  if (phase <= PB_DELTA) k->activation = pb_find_op(l->d.table, "tanh");
   if (phase == PB_BACKWARD_PARAM) k->din[1] = l->dw, k->din[2] = l->db;
 }
 

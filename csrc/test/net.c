@@ -29,7 +29,8 @@ static pb_instr *write_dense(net_plan *p, const net *s, const places *at, int i,
   k->nin = 3, k->node = i;
   k->in[0] = at->in[i], k->in[1] = p->weight[i], k->in[2] = p->bias[i];
   k->out = at->out[i];
-  if (i + 1 < s->layers) k->activation = pb_find_op(p->draft.table, s->activation);
+  if (i + 1 < s->layers && phase <= PB_DELTA)
+    k->activation = pb_find_op(p->draft.table, s->activation);
   return k;
 }
 

@@ -126,6 +126,9 @@ static const char *break_backward(const net_plan *n, pb_plan *p, int i) {
     case 16: return update->end = INT64_MAX, "an endless update";
     case 17: return p->optim = NULL, "an update without an optimiser";
     case 18: return last->din[0] = last->in[0], "a gradient over what backward reads";
+    case 19: return last->activation = pb_find_op(p->table, "softmax"), "softmax's error signals";
+    case 20: return last->activation = pb_find_op(p->table, "step"), "signals without a slope";
+    case 21: return param->activation = pb_find_op(p->table, "relu"), "signals of a weight";
     default: return NULL;
   }
 }

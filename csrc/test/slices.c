@@ -46,7 +46,8 @@ static void resumed_at(const pb_table *t, const dataset *d, const model *whole, 
   model m = net_model(t, &s), n = net_model(t, &s);
   pb_run run = run_of(d, &s, EPOCHS, pieces);
   run.seconds = 0;
-  while (run.step < cut) CHECK(pb_train(m.plan, &run) == PB_OK, "training fails");
+  while (run.step < cut)
+    if (!CHECK(pb_train(m.plan, &run) == PB_OK, "training fails")) break;
   pb_run later = run;
   later.seconds = 1e9;
   model_copy(&n, &m);

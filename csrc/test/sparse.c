@@ -70,7 +70,7 @@ static pb_instr *add(layer *l, pb_phase phase) {
   const int32_t in[] = {l->x, l->w, l->b}, din[] = {-1, l->dw, l->db};
   k->nin = l->sparse ? 2 : 3, k->out = l->y;
   for (int j = 0; j < k->nin; j++) k->in[j] = in[j + l->sparse];
-  k->activation = pb_find_op(l->d.table, "tanh");
+  if (phase == PB_FORWARD) k->activation = pb_find_op(l->d.table, "tanh");
   if (l->sparse) k->attr[0].i = 0, k->attr[1].f = 0.5;
   if (phase == PB_FORWARD) return k;
   k->dout = l->dy;

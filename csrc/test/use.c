@@ -71,7 +71,7 @@ static void write_phase(use *u, pb_phase phase, bool add) {
   k->nin = c->nin, k->node = REFERENCE_NODE;
   k->out = u->y, k->dout = phase == PB_FORWARD ? -1 : u->dy, k->saved = u->saved;
   memcpy(k->attr, c->attr, sizeof k->attr);
-  if (c->activation) k->activation = pb_find_op(u->draft.table, c->activation);
+  if (c->activation && phase <= PB_DELTA) k->activation = pb_find_op(u->draft.table, c->activation);
   k->activation_attr[0] = c->activation_attr[0];
   for (int j = 0; j < c->nin; j++) {
     k->in[j] = u->x[j];
