@@ -260,9 +260,8 @@ class Model:
         y : array
             As the loss takes it: class numbers (N,), one-hot (N, C), or values (N, outputs).
         epochs, batch_size : int
-            The last batch of an epoch may be smaller. Where convolutions make a batch's activations
-            large, it goes through the network in pieces whose gradients add up, unless a layer
-            looks at the batch as a whole, as BatchNorm does.
+            The last batch of an epoch may be smaller. A large batch of images is one step, but goes
+            through the network in pieces whose gradients add up.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch into "val_loss" and so on.
         validation_split : float

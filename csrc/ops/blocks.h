@@ -4,9 +4,8 @@
 
 #include "ops/vec.h"
 
-enum {
-  CUT = 1024
-}; /* numbers of a row that one thread turns: a piece of a batch may be one block */
+/* Numbers of a row that one thread turns at a time: a piece of a batch may be a single block. */
+enum { CUT = 1024 };
 
 /* This thread's share of a tensor's blocks, each cut along its rows of `size` numbers. */
 PB_INLINE void share_cuts(const pb_lane *lane, int64_t size, int64_t *begin, int64_t *end) {

@@ -8,8 +8,8 @@
  *     OH = (H + pad_top + pad_bottom - dilation_h (A - 1) - 1) / stride_h + 1, OW likewise
  *
  * x is zero outside the image. Output o sees the channels of its group, the o / (O / groups)-th; with as
- * many groups as channels this is the depthwise convolution. With dz = dy f'(z), which PB_DELTA has put
- * in dy's place, dx is the sweep turned round and dweight a sum of products: see conv.h.
+ * many groups as channels this is the depthwise convolution. With dz = dy f'(z), which stands in
+ * dy's place, dx is the sweep turned round and dweight a sum of products: see conv.h.
  */
 #include "ops/conv.h"
 #include "ops/conv_attrs.h"

@@ -7,7 +7,7 @@
  * At inference a batch normalisation behind it, before or after f, is a scale and a shift of y's columns
  * in the same pass.
  *
- * With dz = dy f'(z), which PB_DELTA has put in dy's place:
+ * With dz = dy f'(z), which stands in dy's place:
  *     dx = dz weight      dweight = dz' x      dbias = sum_n dz
  *
  * At the batch sizes of training (16..256 rows) a BLAS call spends much of its time packing its

@@ -4,7 +4,7 @@
  *
  *     x [I, P]   weight [O, I]   bias [O] (optional)   ->   y [O, P]
  *
- * With dz = dy f'(z), which PB_DELTA has put in dy's place:
+ * With dz = dy f'(z), which stands in dy's place:
  *     dx[i, n] = sum_o weight[o, i] dz[o, n]      dweight[o, i] = sum_n dz[o, n] x[i, n]
  */
 #include "ops/elementwise.h"

@@ -1,8 +1,8 @@
 /* max_pool: the largest value of each window, optionally with its activation fused; padding never is
  * the largest.
  *
- * dx is dz at the first largest value of a window, row by row, and 0 at the others, where PB_DELTA has
- * put dz = dy f'(z) in dy's place. NaN in a window makes it NaN. Windows and shapes in pool.h.
+ * dx is dz at the first largest value of a window, row by row, and 0 at the others, where
+ * dz = dy f'(z) stands in dy's place. NaN in a window makes it NaN. Windows and shapes in pool.h.
  */
 #include "ops/elementwise.h"
 #include "ops/pool.h"

@@ -4,7 +4,7 @@
  *
  *     weight [O, I]   bias [O] (optional)   ->   y [O]            x = scale * data
  *
- * With dz = dy f'(z), which PB_DELTA has put in dy's place:
+ * With dz = dy f'(z), which stands in dy's place:
  *     dweight[o, column[k]] += dz[n, o] x[k]      dbias = sum_n dz
  *
  * No row is ever made dense: the work grows with the entries. They are read in tiles of a fixed
