@@ -75,9 +75,13 @@ static int64_t list_terms(const conv_sweep_part *s, const conv_tile *t, const co
                  (apart ? j * apart : tile_column(t, x->at + j * x->at_step - left));
       s->weight_at[n] = (y->tap + i * y->tap_step) * g->x.kernel + x->tap + j * x->tap_step;
     }
-  for (int64_t k = n; n < channels * k; n++) {
-    s->at[n] = s->at[n - k] + t->plane;
-    s->weight_at[n] = s->weight_at[n - k] + step;
+  for (int64_t k = n; n < channels * k; n += k) {
+    const int64_t *at = s->at + n - k, *weight_at = s->weight_at + n - k;
+    int64_t *restrict next_at = s->at + n, *restrict next_weight_at = s->weight_at + n;
+    for (int64_t i = 0; i < k; i++) {
+      next_at[i] = at[i] + t->plane;
+      next_weight_at[i] = weight_at[i] + step;
+    }
   }
   return n;
 }

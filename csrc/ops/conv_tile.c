@@ -29,8 +29,11 @@ static void copy_rows(int64_t rows, int64_t n, const real *in, int64_t in_pitch,
     }
 }
 
+/* In vectors, for the margin of a row is too short for a call. */
 static void clear(int64_t n, real *out) {
-  for (int64_t i = 0; i < n; i++) out[i] = 0;
+  vec zero = vec_keep(vec_set(0));
+  for (; n >= LANES; n -= LANES, out += LANES) vec_store(out, zero);
+  if (n > 0) vec_store_part(out, n, zero);
 }
 
 /* Columns [left, ..) with those of one residue side by side. */
@@ -80,6 +83,6 @@ conv_tile conv_load_tile(const real *in, int64_t channels, int64_t height, int64
     }
     clear((rows - below) * t.row, copy + below * t.row);
   }
-  memset(copy, 0, LANES * sizeof *copy);
+  vec_store(copy, vec_set(0));
   return t;
 }

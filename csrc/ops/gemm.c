@@ -4,38 +4,52 @@
 
 /* --- C = A B': dot products ------------------------------------------------------------------- */
 
-/* Tiles of DM x DN dot products, or of a single row by ROW: as many sums as hide what one takes. Each
-   keeps LANES partial sums, folded together at the end. */
-enum { DM = 4, DN = VEC_REGISTERS == 32 ? 4 : 3, ROW = 8 };
+/* Tiles of DM x DN dot products, as many as hide what one takes. Where A is a single row nothing of B is
+   read twice, and its rows come fastest one after the other: ROW at a time, of LANES whose sums are folded
+   together. */
+enum {
+  DM = 4,
+  DN = VEC_REGISTERS == 32 ? 4 : 3,
+  ROW = VEC_REGISTERS == 32 || LANES < 4 ? (LANES < 2 ? 1 : 2) : 4
+};
 
-PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, const real *b,
-                        int64_t ldb, real *c, int64_t ldc) {
+/* The partial sums of m x n dot products, one of each lane. */
+PB_INLINE void dot_sums(int m, int n, int64_t k, const real *a, int64_t lda, const real *b,
+                        int64_t ldb, vec *to) {
   vec sum[DM * DN];
 #pragma GCC unroll 16
   for (int i = 0; i < m * n; i++) sum[i] = vec_set(0);
   int64_t p = 0;
   for (; p + LANES <= k; p += LANES) {
-    vec bv[ROW];
-#pragma GCC unroll 8
+    vec bv[4];
+#pragma GCC unroll 4
     for (int j = 0; j < n; j++) bv[j] = vec_load(b + j * ldb + p);
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
       vec av = vec_load(a + i * lda + p);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int j = 0; j < n; j++) sum[i * n + j] += av * bv[j];
     }
   }
   if (p < k) {
-    vec bv[ROW];
-#pragma GCC unroll 8
+    vec bv[4];
+#pragma GCC unroll 4
     for (int j = 0; j < n; j++) bv[j] = vec_load_part(b + j * ldb + p, k - p);
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
       vec av = vec_load_part(a + i * lda + p, k - p);
-#pragma GCC unroll 8
+#pragma GCC unroll 4
       for (int j = 0; j < n; j++) sum[i * n + j] += av * bv[j];
     }
   }
+#pragma GCC unroll 16
+  for (int i = 0; i < m * n; i++) to[i] = sum[i];
+}
+
+PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, const real *b,
+                        int64_t ldb, real *c, int64_t ldc) {
+  vec sum[DM * DN];
+  dot_sums(m, n, k, a, lda, b, ldb, sum);
   real out[(DM * DN + LANES - 1) / LANES * LANES];
   for (int i = 0; i < m * n; i += LANES) {
     vec group[LANES];
@@ -45,16 +59,30 @@ PB_INLINE void dot_tile(int m, int n, int64_t k, const real *a, int64_t lda, con
   }
 #pragma GCC unroll 4
   for (int i = 0; i < m; i++)
-#pragma GCC unroll 8
+#pragma GCC unroll 4
     for (int j = 0; j < n; j++) c[i * ldc + j] = out[i * n + j];
+}
+
+/* c = a B', of a single row. */
+static void dot_row(int64_t n, int64_t k, const real *a, const real *b, int64_t ldb, real *c) {
+  int64_t j = 0;
+  for (; j + LANES <= n; j += LANES) {
+    vec sum[LANES];
+    for (int r = 0; r < LANES; r += ROW)
+      dot_sums(1, ROW, k, a, 0, b + (j + r) * ldb, ldb, sum + r);
+    vec_store(c + j, vec_sums(sum));
+  }
+  for (; j + DN <= n; j += DN) dot_tile(1, DN, k, a, 0, b + j * ldb, ldb, c + j, 1);
+  for (; j < n; j++) dot_tile(1, 1, k, a, 0, b + j * ldb, ldb, c + j, 1);
 }
 
 void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
              int64_t ldb, real *c, int64_t ldc) {
-  int64_t j = 0;
-  for (; m == 1 && j + ROW <= n; j += ROW)
-    dot_tile(1, ROW, k, a, lda, b + j * ldb, ldb, c + j, ldc);
-  while (j < n) {
+  if (m == 1) {
+    dot_row(n, k, a, b, ldb, c);
+    return;
+  }
+  for (int64_t j = 0; j < n;) {
     bool wide = n - j >= DN;
     const real *bj = b + j * ldb;
     int64_t i = 0;

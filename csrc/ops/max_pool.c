@@ -116,8 +116,12 @@ PB_INLINE void forward_units(const pb_instr *k, const pb_lane *lane, const int w
       if (p.pool_h == 2 && p.pool_w == 2) forward_row(&p, oy, 2, 2, width, x, y);
       else forward_row(&p, oy, p.pool_h, p.pool_w, width, x, y);
     }
-    if (k->activation) k->activation->map(k->activation_attr, plane, y - plane, y - plane);
+    if (k->activation && width > 1)
+      k->activation->map(k->activation_attr, plane, y - plane, y - plane);
   }
+  real *first = (real *)lane->ptr[k->out] + begin * plane;
+  if (k->activation && width == 1) /* at once, for plain planes are small */
+    k->activation->map(k->activation_attr, (end - begin) * plane, first, first);
 }
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
