@@ -120,5 +120,6 @@ def _call_of(node: Node) -> Call:
             )
         from pybp.layers.operation import Operation  # few need it
 
-        node.call = Call(Operation(node.op, **node.attrs), node.inputs)
+        operation = Operation(node.op, layout=node.layout or None, **node.attrs)
+        node.call = Call(operation, node.inputs)
     return node.call

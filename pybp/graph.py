@@ -118,6 +118,7 @@ class Node(Symbolic):
             self.layout, self.image = (
                 (first.layout, first.image) if first is not None and alike else ("", False)
             )
+        self.image = self.image or self.layout == "NCHW"
 
     @property
     def flags(self) -> set[str]:

@@ -9,7 +9,8 @@ where both are the same in memory, else by a `reshape` or a `permute`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pybp.errors import unknown
@@ -114,6 +115,37 @@ def as_given(node: Node) -> Node:
     if not same_memory(node.shape, layout):
         node = Node("permute", (node,), attrs={"axes": (1, 2, 0)}, **marks)
     return node if node.shape == shape else Node("reshape", (node,), shape=shape, **marks)
+
+
+def in_given_order(function: Callable[[list[Node]], Any], nodes: Sequence[Node]) -> Any:
+    """A user's function of nodes, who sees rows in the order of axes that he has given. Where all
+    that it does is elementwise, the same is done to the images as they lie."""
+    given = [as_given(node) for node in nodes]
+    value = function(given)
+    lie = {id(seen): node for seen, node in zip(given, nodes, strict=True) if seen is not node}
+    found = _as_they_lie(value, lie) if lie and isinstance(value, Node) else None
+    return value if found is None else found
+
+
+def _as_they_lie(value: Node, lie: dict[int, Node]) -> Node | None:
+    """An elementwise function of nodes of one shape on the nodes that these are views of."""
+    found = dict(lie)
+    stack = [(value, False)]
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in found:
+            continue
+        if node.op != "expression" and "elementwise" not in node.flags:
+            return None
+        if not ready:
+            stack += [(node, True), *((parent, False) for parent in node.inputs)]
+            continue
+        inputs = tuple(found[id(parent)] for parent in node.inputs)
+        if any(x.shape != inputs[0].shape or not x.batched for x in inputs):
+            return None
+        marks = {"shape": (), "layout": inputs[0].layout, "image": inputs[0].image}
+        found[id(node)] = replace(node, inputs=inputs, **marks)
+    return found[id(value)]
 
 
 def over_channels(op: str, node: Node, layer: str) -> Node:

@@ -16,6 +16,7 @@ from pybp.calls import Call, Origin, Use, node_of, ordered, taken, uses_of
 from pybp.graph import Node
 from pybp.layers.base import Layer
 from pybp.layers.input import Input
+from pybp.layouts import as_given, given_shape
 
 if TYPE_CHECKING:
     from pybp.model import Model
@@ -77,6 +78,7 @@ def call(layer: Layer, given: object, origin: Origin | None = None) -> Node:
         uses, index = uses_of(ordered(nodes))
         settle([*uses, (layer, tuple(index[id(n)] for n in nodes), None)], {})
         raise
+    node = as_given(node)
     node.call = Call(layer, nodes, origin)
     return node
 
@@ -115,13 +117,14 @@ def apply(model: Model, given: object) -> Node | list[Node]:
 
 def _replacing(feed: Node, node: Node) -> Node:
     """`node`, where it can stand for the input of a model that is used as a layer."""
-    if node.shape != feed.shape:
+    if given_shape(node) != given_shape(feed):
         raise ValueError(
-            f"input {feed.layer!r} of the model has rows of shape {feed.shape}, but the output of "
-            f"{node.layer!r} has {node.shape}"
+            f"input {feed.layer!r} of the model has rows of shape {given_shape(feed)}, but the "
+            f"output of {node.layer!r} has {given_shape(node)}"
         )
     scale = feed.attrs["scale"]
-    if scale != 1.0 and not (node.op == "feed" and node.attrs["scale"] == scale):
+    given = node.call.layer if node.call else None
+    if scale != 1.0 and not (isinstance(given, Input) and given.scale == scale):
         raise ValueError(
             f"input {feed.layer!r} of the model scales by {scale:g}, and the output of "
             f"{node.layer!r} is not so scaled: give that scale to the outer bp.Input"
@@ -163,11 +166,11 @@ def _share(node: Node, inputs: Sequence[Node], known: dict) -> None:
         for part in parts:
             other, first = known.setdefault(part.name, (part, inputs[0] if inputs else node))
             if other.shape != part.shape:
-                here = inputs[0].shape if inputs else node.shape
+                here = given_shape(inputs[0] if inputs else node)
                 raise ValueError(
-                    f"layer {own.layer!r} is called on rows of shape {first.shape} and on rows of "
-                    f"shape {here}, from {inputs[0].layer!r}, but has one {part.name} for both: it "
-                    f"would have to be {other.shape} and {part.shape}"
+                    f"layer {own.layer!r} is called on rows of shape {given_shape(first)} and on "
+                    f"rows of shape {here}, from {inputs[0].layer!r}, but has one {part.name} for "
+                    f"both: it would have to be {other.shape} and {part.shape}"
                 )
         own.parameters = tuple(known[p.name][0] for p in own.parameters)
         own.running = tuple(known[r.name][0] for r in own.running)
@@ -290,7 +293,7 @@ def _check_ends(
             reader = next(n for n in _behind(node, order) if any(n is out for out in outs))
             raise ValueError(
                 f"output {label[id(reader)]!r} depends on {label[id(node)]!r}, a bp.Input of shape "
-                f"{node.shape} that is not among the model's inputs: add it to the list"
+                f"{given_shape(node)} that is not among the model's inputs: add it to the list"
             )
     for node in ins:
         if id(node) not in used:

@@ -28,7 +28,8 @@ ARRAY_OPERATORS = {
 
 
 class Symbolic:
-    """Base of `graph.Node` and `graph.Parameter`: what stands for numbers that are not known yet.
+    """Base of `graph.Node`, `graph.Parameter` and `Input`, which stands for its `node`: what stands
+    for numbers that are not known yet.
 
     Arithmetic, comparisons with numbers and arrays, `abs`, `@`, indexing, `.T`, `.reshape(...)`,
     `.sum(axis)` and so on make new nodes. Two symbolic values are compared by `bp.ops.equal`: `==`
@@ -37,6 +38,7 @@ class Symbolic:
 
     __hash__ = object.__hash__
     shape: tuple[int, ...]
+    node: Any
 
     def __add__(self, other: Any) -> Any:
         return _ops().add(self, other)

@@ -13,11 +13,11 @@ from pybp.graph import Node
 class Rewritten:
     """A graph read anew; all by id of the node.
 
-    `same` are nodes that do nothing here, such as dropout at inference, and the node whose value is
-    theirs. `fused` are producers and the elementwise node that each computes on its output;
-    `folded` are producers and the batch normalisation that is a scale and a shift of its output's
-    columns, before the elementwise node or, with the producer in `late`, after it. `host` is the
-    producer of every such node.
+    `same` are nodes that do nothing here, such as dropout at inference or a parameter that has been
+    read before, and the node whose value is theirs. `fused` are producers and the elementwise node
+    that each computes on its output; `folded` are producers and the batch normalisation that is a
+    scale and a shift of its output's columns, before the elementwise node or, with the producer in
+    `late`, after it. `host` is the producer of every such node.
     """
 
     same: dict[int, Node] = field(default_factory=dict)
@@ -37,7 +37,13 @@ def rewrite(
     """What may be dropped and fused when the roots are wanted; `order` is topological."""
     r = Rewritten()
     readers: dict[int, list[Node]] = {id(node): [] for node in order}
+    parameters: dict[str, Node] = {}
     for node in order:
+        if node.op == "parameter":
+            first = parameters.setdefault(node.parameters[0].name, node)
+            if first is not node:
+                r.same[id(node)] = first
+            continue
         if "random" in node.flags and not training:
             r.same[id(node)] = r.real(node.inputs[0])
             continue

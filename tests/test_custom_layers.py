@@ -46,6 +46,47 @@ class Normalise(bp.Layer):
         return apart * o.rsqrt(o.mean(apart**2, -1, keepdims=True) + self.eps)
 
 
+FORMULAS = {
+    "x w' / |w|": lambda o, x, w: x @ (w / o.sqrt(o.sum(w * w, axis=1, keepdims=True))).T,
+    "x w' w": lambda o, x, w: (x @ (w.T @ w))[:3],
+    "x + sum w w": lambda o, x, w: x[:3] + o.sum(w * w, axis=1),
+    "(x w')^2 + sum w sin w": lambda o, x, w: (x @ w.T) * (x @ w.T) + o.sum(w * o.sin(w)),
+}
+
+
+class Formula(bp.TrainedLayer):
+    """A function of rows and a weight, which reads the weight several times."""
+
+    def __init__(self, formula, name=None):
+        super().__init__(name)
+        self.formula = formula
+
+    def build(self, x, name):
+        w = self.weight(f"{name}.weight", (3, x.shape[-1]), "glorot")
+        return FORMULAS[self.formula](o, x, w)
+
+
+class Convolution(bp.TrainedLayer):
+    """bp.Conv2D by bp.ops; `computed` weights go another way."""
+
+    has_rows = True
+
+    def __init__(self, filters, kernel_size, computed=False, name=None, **how):
+        super().__init__(name)
+        self.filters, self.kernel_size, self.computed, self._how = (
+            filters,
+            kernel_size,
+            computed,
+            how,
+        )
+
+    def build(self, x, name):
+        channels = x.shape[0 if x.layout == "NCHW" else -1] // self._how.get("groups", 1)
+        shape = (self.filters, channels, self.kernel_size, self.kernel_size)
+        w = self.weight(f"{name}.weight", shape, "he")
+        return o.relu(o.conv2d(x, w * 1.0 if self.computed else w, **self._how))
+
+
 class Attention(bp.TrainedLayer):
     """Single-head self-attention over rows [T, C]."""
 
@@ -96,6 +137,60 @@ def test_a_product_with_a_weight_and_its_activation_are_the_same_instruction_as_
     lowered = lower(Request(8, output=net._output), net._require("test"))
     assert [k["op"] for k in lowered.instructions] == ["feed", "dense", "dense"]
     assert lowered.instructions[1]["activation"][0] == "tanh"
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_weight_may_be_read_several_times(formula, layers):
+    """One step of gradient descent, against the gradient of the same function."""
+    layer = Formula(formula, name="own")
+    inner, fixed = bp.Input(7), bp.Dense(7, trainable=False, name="fixed")
+    outer = layer(fixed(layer(inner))) if layers == 2 else layer(inner)
+    model = bp.Model(inner, outer)
+    model.compile(bp.optim.SGD(0.1), loss="mse", dtype="float64", seed=0)
+    before = {name: value.copy() for name, value in model.parameters.items()}
+
+    def loss(w):
+        rows = []
+        for x in X:
+            h = FORMULAS[formula](o, o.constant(x), w)
+            if layers == 2:
+                h = h @ before["fixed.weight"].T + before["fixed.bias"]
+                h = FORMULAS[formula](o, h, w)
+            rows.append(h)
+        return o.mean((o.stack(rows) - Y) ** 2)
+
+    model.fit(X, Y, epochs=1, batch_size=len(X), verbose=0)
+    w = before["own.weight"]
+    np.testing.assert_allclose(
+        model.parameters["own.weight"], w - 0.1 * bp.grad(loss)(w), rtol=1e-9, atol=1e-11
+    )
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"padding": 1}, {"stride": 2, "padding": (2, 0)}, {"dilation": (1, 2)}, {"groups": 2}],
+    ids=str,
+)
+def test_a_custom_convolution_is_the_built_in_one(layout, how):
+    """And one whose weights are computed gives the same numbers."""
+    shape = (4, 9, 8) if layout == "NCHW" else (9, 8, 4)
+    x, y = RNG.normal(size=(37, *shape)), RNG.normal(size=(37, 2))
+    found = []
+    for first in (
+        bp.Conv2D(6, 3, activation="relu", use_bias=False, weight_init="he", **how),
+        Convolution(6, 3, **how),
+        Convolution(6, 3, computed=True, **how),
+    ):
+        layers = [first, bp.MaxPool2D(2), bp.Flatten(), bp.Dense(2)]
+        model = bp.Sequential([bp.Input(shape, layout=layout), *layers])
+        model.compile(bp.optim.SGD(0.01, momentum=0.9), loss="mse", dtype="float64", seed=0)
+        model.fit(x, y, epochs=3, batch_size=10, verbose=0)
+        found.append([*model.parameters.values(), model.predict(x)])
+    for built_in, own, computed in zip(*found, strict=True):
+        np.testing.assert_array_equal(own, built_in)
+        np.testing.assert_allclose(computed, built_in, rtol=1e-7, atol=1e-9)
 
 
 def test_a_custom_loss_is_the_built_in_one():

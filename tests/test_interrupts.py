@@ -48,7 +48,7 @@ def latencies(code):
 WORK = {
     "endless epochs of a tiny net": ("model(8, 10, inputs=4)", "data(100, 4)", 8, 10**7),
     "one epoch that lasts seconds": (
-        "model(512, 512, 10, inputs=256)",
+        "model(1024, 1024, 10, inputs=256)",
         "data(100_000, 256)",
         128,
         1,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pybp as bp
+from pybp.graph import topological
 
 RNG = np.random.default_rng(0)
 
@@ -201,3 +202,123 @@ def test_a_scaler_stands_before_images():
     model.adapt(x)
     scaled = (x - x.mean(axis=0)) / x.std(axis=0)
     np.testing.assert_allclose(model.activations(x)["standardscaler0"], scaled, atol=1e-9)
+
+
+# -- what users write themselves -----------------------------------------------------------------
+
+SHAPES = {"NCHW": (3, 9, 8), "NHWC": (9, 8, 3), "NCL": (3, 9), "NLC": (9, 3)}
+ROWS = {layout: RNG.normal(size=(5, *shape)) for layout, shape in SHAPES.items()}
+
+
+def convolution(layout):
+    return (bp.Conv2D if "H" in layout else bp.Conv1D)(4, 3, name="conv")
+
+
+class Swish(bp.Layer):
+    """Elementwise; keeps the shapes of the rows that it is built for."""
+
+    def __init__(self, name=None):
+        super().__init__(name)
+        self._shapes = []
+
+    def build(self, x, name):
+        self._shapes.append(x.shape)
+        return x * bp.ops.sigmoid(x)
+
+
+class Centre(bp.Layer):
+    """Less the mean along the user's last axis."""
+
+    def build(self, x, name):
+        return x - bp.ops.mean(x, axis=-1, keepdims=True)
+
+
+def compiled(model):
+    model.compile(loss="mse", seed=0, dtype="float64")
+    return model
+
+
+@pytest.mark.parametrize("layout", SHAPES)
+def test_custom_layers_see_rows_in_the_users_order(layout):
+    swish = Swish(name="swish")
+    first = [bp.Input(SHAPES[layout], layout=layout), convolution(layout), swish]
+    model = compiled(bp.Sequential([*first, Centre(name="centre"), type(first[1])(2, 2)]))
+    seen = model.activations(ROWS[layout])
+    assert swish._shapes[-1] == seen["conv"].shape[1:]
+    np.testing.assert_allclose(seen["swish"], seen["conv"] / (1 + np.exp(-seen["conv"])), rtol=1e-9)
+    centred = seen["swish"] - seen["swish"].mean(-1, keepdims=True)
+    np.testing.assert_allclose(seen["centre"], centred, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", SHAPES)
+def test_operators_on_outputs_work_in_the_users_order(layout):
+    x = bp.Input(SHAPES[layout], layout=layout)
+    h = convolution(layout)(2 * x - 1)
+    scales = np.arange(1.0, h.shape[-1] + 1)
+    scaled = h * scales
+    outputs = [h, scaled, bp.ops.sum(scaled, axis=0), type(convolution(layout))(2, 2)(scaled)]
+    model = compiled(bp.Model(x, outputs))
+    a, b, c, d = model.predict(ROWS[layout])
+    assert a.shape[1:] == h.shape and d.shape[1:] == outputs[3].shape
+    np.testing.assert_allclose(b, a * scales)
+    np.testing.assert_allclose(c, b.sum(axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", SHAPES)
+def test_saved_operators_keep_the_layout(tmp_path, layout):
+    x = bp.Input(SHAPES[layout], layout=layout)
+    h = convolution(layout)(x / 2)
+    model = compiled(bp.Model(x, type(convolution(layout))(2, 2)(h[:3] * h[1:4])))
+    model.save(tmp_path / "model")
+    again = bp.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(ROWS[layout]), model.predict(ROWS[layout]))
+
+
+def moves(model):
+    nodes = topological([step.node for step in model.network.steps])
+    return sum(node.op in ("permute", "reshape") for node in nodes)
+
+
+@pytest.mark.parametrize("layout", SHAPES)
+def test_elementwise_functions_of_images_move_nothing(layout):
+    """Images stay in the order in which they are computed on."""
+
+    def net(own):
+        functions = {True: lambda x: x * bp.ops.sigmoid(x), False: "silu"}
+        layer = Swish() if own else bp.Activation("silu")
+        kind = type(convolution(layout))
+        first = kind(4, 3, activation=functions[own], weight_init="he")
+        return compiled(
+            bp.Sequential([bp.Input(SHAPES[layout], layout=layout), first, layer, kind(2, 2)])
+        )
+
+    own, built_in = net(True), net(False)
+    assert moves(own) == moves(built_in)
+    np.testing.assert_allclose(
+        own.predict(ROWS[layout]), built_in.predict(ROWS[layout]), atol=1e-12
+    )
+
+
+def test_layers_on_reshaped_rows_work_on_channels():
+    layers = [bp.Reshape((3, 4, 5), layout="NCHW"), bp.BatchNorm(), bp.PReLU()]
+    model = compiled(bp.Sequential([bp.Input(60), *layers]))
+    assert {name: p.shape for name, p in model.parameters.items()} == {
+        "batchnorm0.gamma": (3,),
+        "batchnorm0.beta": (3,),
+        "prelu0.slope": (3,),
+    }
+
+
+@pytest.mark.parametrize("layout", SHAPES)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_models_as_layers_take_convolutions(layout, channels):
+    kind = type(convolution(layout))
+    x = bp.Input(SHAPES[layout], layout=layout)
+    h = kind(channels, 3)(x)
+    part = bp.Input(h.shape, layout=layout)
+    inner = bp.Model(part, kind(2, 2, name="inner")(part))
+    model = compiled(bp.Model(x, inner(h)))
+    plain = compiled(bp.Sequential([x, kind(channels, 3), kind(2, 2)]))
+    for view, value in zip(plain.parameters.values(), model.parameters.values(), strict=True):
+        view[...] = value
+    np.testing.assert_array_equal(model.predict(ROWS[layout]), plain.predict(ROWS[layout]))

@@ -68,8 +68,7 @@ static void dot_row(int64_t n, int64_t k, const real *a, const real *b, int64_t 
   int64_t j = 0;
   for (; j + LANES <= n; j += LANES) {
     vec sum[LANES];
-    for (int r = 0; r < LANES; r += ROW)
-      dot_sums(1, ROW, k, a, 0, b + (j + r) * ldb, ldb, sum + r);
+    for (int r = 0; r < LANES; r += ROW) dot_sums(1, ROW, k, a, 0, b + (j + r) * ldb, ldb, sum + r);
     vec_store(c + j, vec_sums(sum));
   }
   for (; j + DN <= n; j += DN) dot_tile(1, DN, k, a, 0, b + j * ldb, ldb, c + j, 1);

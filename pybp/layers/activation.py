@@ -13,7 +13,7 @@ from pybp.errors import unknown
 from pybp.graph import ACTIVATIONS, Node, topological
 from pybp.layers.base import Layer
 from pybp.layers.trained import TrainedLayer
-from pybp.layouts import over_channels
+from pybp.layouts import given_shape, in_given_order, over_channels
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -134,16 +134,16 @@ class PReLU(TrainedLayer):
 def _applied(function: Function, x: Node, name: str) -> Node:
     """A user's function of a layer's output."""
     what = name_of_thing(function)
-    y = function(x)
+    y = in_given_order(lambda given: function(given[0]), [x])
     if not isinstance(y, Node):
         raise TypeError(
             f"layer {name!r}: activation {what!r} must give a symbolic value made of its argument, "
             f"got {type(y).__name__}"
         )
-    if (y.shape, y.batched) != (x.shape, x.batched):
+    if (given_shape(y), y.batched) != (given_shape(x), x.batched):
         raise ValueError(
-            f"layer {name!r}: activation {what!r} makes rows of shape {y.shape} of rows of shape "
-            f"{x.shape}: it must keep the shape"
+            f"layer {name!r}: activation {what!r} makes rows of shape {given_shape(y)} of rows of "
+            f"shape {given_shape(x)}: it must keep the shape"
         )
     for node in topological([y]):
         node.layer = node.layer or name

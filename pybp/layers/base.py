@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pybp.described import Described
 from pybp.graph import Node
+from pybp.layouts import in_given_order
 
 LARGEST = 2**31 - 1  # of one dimension: BLAS libraries count in 32 bits
 
@@ -85,8 +86,11 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
 
     @functools.wraps(build)
     def checked(self: Layer, x: Any, name: str) -> Node:
+        nodes = x if isinstance(x, list) else [x]
         try:
-            y = build(self, x, name)
+            y = in_given_order(
+                lambda given: build(self, given if isinstance(x, list) else given[0], name), nodes
+            )
         except (ValueError, TypeError, IndexError) as error:
             if str(error).startswith("layer "):
                 raise
@@ -96,7 +100,7 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
                 f"layer {name!r}: {type(self).__name__}.build must return a node, its output, got "
                 f"{type(y).__name__}"
             )
-        stack, seen = [y], {id(node) for node in (x if isinstance(x, list) else [x])}
+        stack, seen = [y], {id(node) for node in nodes}
         while stack:
             node = stack.pop()
             if id(node) not in seen:

@@ -6,13 +6,15 @@ from pybp import layouts
 from pybp.checks import real, whole
 from pybp.graph import Node
 from pybp.layers.base import LARGEST, Layer
+from pybp.operators import Symbolic
 
 
-class Input(Layer):
+class Input(Layer, Symbolic):
     """Where rows of the user's array enter: y = scale x.
 
     The first layer of a `Sequential`, or what other layers are called on:
-    ``x = bp.Input(784); y = bp.Dense(10)(x); bp.Model(x, y)``.
+    ``x = bp.Input(784); y = bp.Dense(10)(x); bp.Model(x, y)``. Operators and `bp.ops` take it as
+    they take the outputs of layers: ``y = bp.Dense(10)(2 * x - 1)``.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ class Input(Layer):
         if self._node is None:
             from pybp.calls import Call
 
-            self._node = self.build(None, self.name or self.kind())
+            self._node = layouts.as_given(self.build(None, self.name or self.kind()))
             self._node.call = Call(self, ())
         return self._node
 

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pybp.errors import unknown
 from pybp.graph import OPS, Node
 from pybp.layers.base import Layer
+from pybp.layouts import in_given_order
 
 _OUTSIDE = {"per_row", "source"}  # flags of ops that are no part of a network
 
 
 class Operation(Layer):
-    """y = op(x, ...) for one op of the machine by name, with its attributes."""
+    """y = op(x, ...) for one op of the machine by name, with its attributes; `layout` is that of y,
+    where it does not follow from x."""
 
     merges = True
 
-    def __init__(self, op: str, name: str | None = None, **attrs: object) -> None:
+    def __init__(
+        self, op: str, name: str | None = None, layout: str | None = None, **attrs: object
+    ) -> None:
         super().__init__(name)
+        self.layout = layout
         known = {name: row for name, row in OPS.items() if not row["flags"] & _OUTSIDE}
         if op not in known:
             raise unknown("op", op, known)
@@ -29,10 +35,14 @@ class Operation(Layer):
         }
 
     def config(self) -> dict[str, object]:
-        return {**super().config(), **self._attrs}
+        own = {key: value for key, value in super().config().items() if value is not None}
+        return {**own, **self._attrs}
 
     def kind(self) -> str:
         return self.op
 
     def build(self, x: Sequence[Node] | None, name: str) -> Node:  # type: ignore[override]
-        return Node(self.op, tuple(x or ()), attrs=dict(self._attrs), layer=name)
+        marks: dict[str, Any] = {"layer": name, "layout": self.layout}
+        return in_given_order(
+            lambda given: Node(self.op, tuple(given), attrs=dict(self._attrs), **marks), x or ()
+        )

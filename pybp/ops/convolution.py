@@ -1,10 +1,11 @@
-"""Padding and convolution, of any operands: windows are read through strides, then multiplied."""
+"""Padding and convolution, of any operands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pybp.graph import Node
+from pybp.layouts import as_given, as_image
 from pybp.ops.linear import matmul
 from pybp.ops.shaping import concatenate, reshape, strides_of, view
 from pybp.ops.symbols import Value, as_node, constant, spread
@@ -38,10 +39,15 @@ def conv2d(
     """y[o, i, j] = sum_{c, k, l} weight[o, c, k, l] x[c, s i + d k, s j + d l]
 
     of rows x [C, H, W] with zeros around them, weight [O, C / groups, KH, KW], y [O, OH, OW]. A
-    pair is of height and width; s is the stride and d the dilation. For layers use `bp.Conv2D`;
-    this is for weights that are computed, and for derivatives of any order.
+    pair is of height and width; s is the stride and d the dilation. Images of a layout are read,
+    and y is written, in its order of axes. Where rows of a model meet a layer's own parameter this
+    is what `bp.Conv2D` does, as fast; weights that are computed, and derivatives of any order, go
+    by windows, whose memory is KH KW times that of x.
     """
     x, weight = as_node(x, "conv2d"), as_node(weight, "conv2d")
+    layout = x.layout or "NCHW"
+    if x.layout and x.ndim == 3:
+        x = as_image(x, x.layer, "bp.ops.conv2d")
     steps, around, apart = (_pair(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
     if x.ndim != 3 or weight.ndim != 4 or x.shape[0] != weight.shape[1] * groups:
         raise ValueError(
@@ -50,14 +56,40 @@ def conv2d(
         )
     if weight.shape[0] % groups:
         raise ValueError(f"bp.ops.conv2d: {weight.shape[0]} outputs are not {groups} equal groups")
-    x = pad(x, [(0, 0), *((n, n) for n in around)])
     reach = [d * (k - 1) + 1 for d, k in zip(apart, weight.shape[2:], strict=True)]
-    out = [(n - r) // s + 1 for n, r, s in zip(x.shape[1:], reach, steps, strict=True)]
-    if min(out) < 1:
+    size = [n + 2 * more for n, more in zip(x.shape[1:], around, strict=True)]
+    if any(r > n for r, n in zip(reach, size, strict=True)):
         raise ValueError(
             f"bp.ops.conv2d: a kernel that spans {tuple(reach)} is larger than its input "
-            f"{x.shape[1:]}, padding included"
+            f"{tuple(size)}, padding included"
         )
+    if weight.op == "parameter" and x.batched:
+        attrs = {"stride_h": steps[0], "stride_w": steps[1], "groups": groups}
+        attrs |= {"dilation_h": apart[0], "dilation_w": apart[1]}
+        attrs |= {"pad_top": around[0], "pad_bottom": around[0]}
+        attrs |= {"pad_left": around[1], "pad_right": around[1]}
+        y = Node("conv", (x,), weight.parameters, attrs, x.layer, layout=layout, image=True)
+        return as_given(y)
+    y = _by_windows(x, weight, steps, around, apart, groups)
+    y.layout, y.image = layout, True
+    return as_given(y)
+
+
+def _by_windows(
+    x: Node,
+    weight: Node,
+    steps: tuple[int, int],
+    around: tuple[int, int],
+    apart: tuple[int, int],
+    groups: int,
+) -> Node:
+    """Windows are read through strides, then multiplied."""
+    x = pad(x, [(0, 0), *((n, n) for n in around)])
+    kernel = weight.shape[2:]
+    out = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(x.shape[1:], kernel, steps, apart, strict=True)
+    ]
     plane, row, _ = strides_of(x.shape)
     strides = (plane, apart[0] * row, apart[1], steps[0] * row, steps[1])
     windows = view(x, (x.shape[0], *weight.shape[2:], *out), strides)

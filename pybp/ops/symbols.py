@@ -9,6 +9,7 @@ import numpy as np
 
 from pybp.fuse import Step, encode
 from pybp.graph import Node, Parameter
+from pybp.operators import Symbolic
 
 Value = Any  # a node, a parameter, a number or an array
 
@@ -19,6 +20,8 @@ def as_node(value: Value, what: str) -> Node:
         return value
     if isinstance(value, Parameter):
         return Node("parameter", parameters=(value,))
+    if isinstance(value, Symbolic):
+        return value.node  # of an Input
     return constant(value, what)
 
 
@@ -53,7 +56,7 @@ def constant(value: Value, what: str = "constant") -> Node:
 
 def number(value: Value, what: str) -> float | None:
     """The number that an operand is, or None when it is none."""
-    if isinstance(value, Node | Parameter):
+    if isinstance(value, Symbolic):
         return None
     array = as_array(value, what)
     return float(array) if array.ndim == 0 else None
