@@ -10,7 +10,6 @@ where both are the same in memory, else by a `reshape` or a `permute`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pybp.errors import unknown
@@ -135,7 +134,7 @@ def _as_they_lie(value: Node, lie: dict[int, Node]) -> Node | None:
         node, ready = stack.pop()
         if id(node) in found:
             continue
-        if node.op != "expression" and "elementwise" not in node.flags:
+        if node.parameters or (node.op != "expression" and "elementwise" not in node.flags):
             return None
         if not ready:
             stack += [(node, True), *((parent, False) for parent in node.inputs)]
@@ -143,8 +142,7 @@ def _as_they_lie(value: Node, lie: dict[int, Node]) -> Node | None:
         inputs = tuple(found[id(parent)] for parent in node.inputs)
         if any(x.shape != inputs[0].shape or not x.batched for x in inputs):
             return None
-        marks = {"shape": (), "layout": inputs[0].layout, "image": inputs[0].image}
-        found[id(node)] = replace(node, inputs=inputs, **marks)
+        found[id(node)] = Node(node.op, inputs, attrs=node.attrs, layer=node.layer)
     return found[id(value)]
 
 
