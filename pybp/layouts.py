@@ -9,8 +9,11 @@ where both are the same in memory, else by a `reshape` or a `permute`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from pybp.errors import unknown
 from pybp.graph import Node
@@ -144,6 +147,49 @@ def _as_they_lie(value: Node, lie: dict[int, Node]) -> Node | None:
             return None
         found[id(node)] = Node(node.op, inputs, attrs=node.attrs, layer=node.layer)
     return found[id(value)]
+
+
+def channels(node: Node) -> int:
+    """Of images and sequences; of other rows the size of the last axis."""
+    return by_place(node).shape[-1] if node.layout else node.shape[-1]
+
+
+def by_place(node: Node) -> Node:
+    """The node with its channels, or what stands along other rows' last axis, last."""
+    node = as_given(node)
+    axes = list(range(node.ndim))
+    if node.layout and node.layout[1] == "C":
+        axes = [*axes[1:], 0]
+    if axes == sorted(axes):
+        return node
+    return Node("permute", (node,), attrs={"axes": tuple(axes)}, layer=node.layer, layout="")
+
+
+def moved(node: Node) -> tuple[Node, list[Node]]:
+    """The node whose values this one moves, and how: one permutation or reshaping after another."""
+    steps: list[Node] = []
+    while node.op in ("permute", "reshape"):
+        steps.insert(0, node)
+        node = node.inputs[0]
+    return node, steps
+
+
+def move(node: Node, steps: Sequence[Node]) -> Node:
+    """The same for another node."""
+    for step in steps:
+        marks: dict[str, Any] = {"layer": step.layer, "layout": step.layout, "image": step.image}
+        shape = step.shape if step.op == "reshape" else ()
+        node = Node(step.op, (node,), attrs=step.attrs, shape=shape, **marks)
+    return node
+
+
+def order_of(node: Node, steps: Sequence[Node]) -> np.ndarray:
+    """Where in a row of the node every value lies, in the order in which the steps leave them."""
+    order = np.arange(math.prod(node.shape)).reshape(node.shape)
+    for step in steps:
+        permuted = step.op == "permute"
+        order = order.transpose(step.attrs["axes"]) if permuted else order.reshape(step.shape)
+    return order.reshape(-1)
 
 
 def over_channels(op: str, node: Node, layer: str) -> Node:

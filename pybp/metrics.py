@@ -25,6 +25,7 @@ from pybp.checks import whole
 from pybp.described import Described, from_data, to_data
 from pybp.errors import unknown
 from pybp.graph import Node
+from pybp.layouts import by_place, channels, given_shape, moved
 
 if TYPE_CHECKING:
     from pybp.results import Part
@@ -54,7 +55,7 @@ class Metric(Described):
         return means[0]
 
     def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
-        """Its value from all targets (N, width), outputs (N, C) and weights > 0, (N,)."""
+        """Its value from all targets (N, width), outputs (N, *shape) and weights > 0, (N,)."""
         raise NotImplementedError
 
 
@@ -69,6 +70,11 @@ class Accuracy(Metric):
         # Scores order classes as their probabilities do, so the activation need not be computed.
         loss, output = results.loss, results.output
         binary = int(loss.binary(output, results.width))
+        if not binary and loss.places(output) * channels(output) < math.prod(output.shape):
+            raise ValueError(
+                f"metric {self.name!r} of outputs {given_shape(output)} needs a loss of classes, "
+                "such as 'cross_entropy'"
+            )
         threshold = loss.threshold(output)
         return (results.sum("accuracy", results.scores, binary=binary, threshold=threshold),)
 
@@ -83,7 +89,7 @@ class TopKAccuracy(Metric):
         self.k, self.name = whole(k, "TopKAccuracy: k"), str(name)
 
     def sums(self, results: Part) -> tuple[int, ...]:
-        classes = results.output.shape[-1]
+        classes = channels(results.output)
         if results.loss.binary(results.output, results.width) or self.k >= classes:
             raise ValueError(
                 f"metric {self.name!r} needs a loss of one class in many and k below their number: "
@@ -96,7 +102,7 @@ class _Errors(Metric):
     """Base of the metrics of outputs less targets."""
 
     def _compare(self, results: Part, op: str, **attrs: Any) -> tuple[int, ...]:
-        units = results.output.shape[-1]
+        units = math.prod(results.output.shape)
         if results.width != units:
             raise ValueError(
                 f"metric {self.name!r} compares outputs with targets one by one: with class "
@@ -146,6 +152,7 @@ class R2(Metric):
         return False
 
     def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
+        output = output.reshape(len(output), -1)
         if y.shape != output.shape:
             raise ValueError(
                 f"metric 'r2' compares outputs with targets one by one: y has {y.shape[1]} values "
@@ -171,7 +178,7 @@ class Counted(Metric):
     rising = True
 
     def native(self, output: Node) -> bool:
-        return output.shape[-1] == 1
+        return math.prod(output.shape) == 1
 
     def sums(self, results: Part) -> tuple[int, ...]:
         threshold = results.loss.threshold(results.output)
@@ -180,6 +187,7 @@ class Counted(Metric):
         )
 
     def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
+        y, output, weight = _at_places(results, y, output, weight)
         true, predicted = _positives(results, y, output)
         counts = [weight @ (true & predicted), weight @ predicted, weight @ true]
         values = self.finish(*counts)
@@ -232,6 +240,7 @@ class AUC(Metric):
         return False
 
     def measure(self, results: Part, y: Array, output: Array, weight: Array) -> float:
+        y, output, weight = _at_places(results, y, output, weight)
         true, _ = _positives(results, y, output)
         score = results.loss.probable(results.output, output)
         columns = range(output.shape[1])
@@ -243,8 +252,9 @@ class Function(Metric):
     call it, else the function's own name.
 
     y_true and y_pred are (N,) where there is one value per row, class numbers among them, and else
-    (N, C). With sample weights the function must take `sample_weight` too, as scikit-learn's do.
-    A model file does not hold it: a loaded model is without, and says so.
+    have the output's shape (N, ...). With sample weights the function must take `sample_weight`
+    too, as scikit-learn's do. A model file does not hold it: a loaded model is without, and says
+    so.
 
     >>> import pybp as bp
     >>> model = bp.Sequential([bp.Input(1), bp.Dense(1)])
@@ -275,6 +285,10 @@ class Function(Metric):
                     "the function an argument sample_weight"
                 )
             given["sample_weight"] = weight
+        if y.size == output.size:
+            y = y.reshape(output.shape)
+        elif y.shape[1] == results.loss.places(results.output) > 1:  # class numbers
+            y = y.reshape(len(y), *by_place(results.output).shape[:-1])
         value = self.function(_flat(y), _flat(output), **given)
         try:
             return float(value)
@@ -283,7 +297,7 @@ class Function(Metric):
 
 
 def _flat(array: Array) -> Array:
-    return array[:, 0] if array.shape[1] == 1 else array
+    return array[:, 0] if array.shape[1:] == (1,) else array
 
 
 def _share(part: Array, whole: Array) -> Array:
@@ -291,11 +305,28 @@ def _share(part: Array, whole: Array) -> Array:
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), 0.0)
 
 
+def _at_places(results: Part, y: Array, output: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Each place of images and sequences as a row of its own."""
+    shape = given_shape(results.output)
+    classes = channels(results.output)
+    places = math.prod(shape) // classes
+    if places == 1:
+        return y, output, weight
+    axis = results.output.layout.index("C") if results.output.layout else -1
+
+    def rows(array: Array) -> Array:
+        if array.size == len(array) * places:
+            return array.reshape(-1, 1)
+        return np.moveaxis(array.reshape(-1, *shape), axis, -1).reshape(-1, classes)
+
+    return rows(y), rows(output), np.repeat(weight, places)
+
+
 def _positives(results: Part, y: Array, output: Array) -> tuple[Array, Array]:
     """What is positive in targets and in predictions, (N, C) both."""
     classes = output.shape[1]
     if results.loss.binary(results.output, results.width):
-        probable = results.output.op == "sigmoid"
+        probable = moved(results.output)[0].op == "sigmoid"
         threshold = 0.5 if probable else results.loss.threshold(results.output)
         return y > 0.5, output > threshold
     label = y[:, 0].astype(int) if y.shape[1] == 1 else y.argmax(axis=1)

@@ -19,7 +19,7 @@ class Part:
     def __init__(self, results: Results, goal: Goal, width: int, source: int) -> None:
         self._results = results
         self.goal, self.loss, self.output, self.width = goal, goal.loss, goal.output, width
-        self.target = _feed("target", source, width)
+        self.target = self.loss.arranged(_feed("target", source, width), self.output)
         loss = goal.loss.attach(self.output, self.target, results.weighing)
         self.scores = goal.loss.scores(self.output)
         if goal.prefix:

@@ -9,6 +9,7 @@ import numpy as np
 from pybp import data
 from pybp._core import Source
 from pybp.graph import Node
+from pybp.layouts import channels
 from pybp.losses import Loss
 
 
@@ -33,7 +34,7 @@ def of_classes(
 ) -> Source:
     """The same from class_weight and targets, times weights, where the sources have those too."""
     labels = loss.classes(sources[0].array, output)
-    weight = _of_labels(given, labels, output.shape[-1])
+    weight = _of_labels(given, labels, channels(output))
     if len(sources) > 1:
         weight = weight * sources[1].array[:, 0]
     return _bind(weight, dtype, "class_weight")

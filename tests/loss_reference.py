@@ -3,6 +3,8 @@ weights of the rows as an optional third input."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -104,7 +106,13 @@ ROWS = {
 
 
 def weighted(rows):
-    return lambda y, t, w=None, **attrs: rows(y, t, **attrs) * (1.0 if w is None else w[:, 0])
+    def value(y, t, w=None, **attrs):
+        """With classes at several places of a row, the mean over them."""
+        places = math.prod(y.shape[1:-1])
+        found = rows(y.reshape(-1, y.shape[-1]), t.reshape(len(t) * places, -1), **attrs)
+        return found.reshape(-1, places).mean(axis=1) * (1.0 if w is None else w[:, 0])
+
+    return value
 
 
 REFERENCE = {name: weighted(rows) for name, rows in ROWS.items()}
@@ -142,14 +150,16 @@ def weights(rng, n):
     return rng.choice([0.0, 0.5, 1.0, 3.0], (n, 1))
 
 
-def uses(c, target, predictions=normal, **attrs):
+def uses(c, target, predictions=normal, places=(), **attrs):
     """With and without weights, of few rows and of many."""
+    several = math.prod(places)
     for rows, weighing in [(13, False), (13, True), (70, True)]:
         width = 1 if target is labels else c
-        inputs = [(c,), (width,)] + [(1,)] * weighing
+        inputs = [(*places, c), (several * width,)] + [(1,)] * weighing
 
         def draw(rng, n, weighing=weighing):
-            drawn = [predictions(rng, n, c), target(rng, n, c)]
+            drawn = [predictions(rng, n * several, c), target(rng, n * several, c)]
+            drawn = [drawn[0].reshape(n, *places, c), drawn[1].reshape(n, -1)]
             return drawn + [weights(rng, n)] * weighing
 
         yield {"inputs": inputs, "attrs": attrs, "draw": draw, "rows": rows}
@@ -175,6 +185,8 @@ CASES = {
         *uses(3, probabilities, smoothing=0.0),
         *uses(10, labels, smoothing=0.1),
         *uses(3, probabilities, smoothing=0.2),
+        *uses(5, labels, places=(2, 3), smoothing=0.1),
+        *uses(3, probabilities, places=(4,), smoothing=0.0),
     ],
     "sigmoid_cross_entropy": [
         *uses(1, bits, smoothing=0.0),
@@ -182,20 +194,32 @@ CASES = {
         *uses(5, bits, smoothing=0.1),
     ],
     "hinge": [*uses(1, bits, squared=0), *uses(5, bits, squared=1)],
-    "class_hinge": [*uses(10, labels, squared=0), *uses(3, labels, squared=1)],
-    "kl_divergence": [*uses(4, probabilities)],
+    "class_hinge": [
+        *uses(10, labels, squared=0),
+        *uses(3, labels, squared=1),
+        *uses(3, labels, places=(5,), squared=1),
+    ],
+    "kl_divergence": [*uses(4, probabilities), *uses(3, probabilities, places=(2, 2))],
     "sigmoid_focal": [*uses(1, bits, gamma=2.0, alpha=-1.0), *uses(5, bits, gamma=1.5, alpha=0.25)],
     "softmax_focal": [
         *uses(10, labels, gamma=2.0),
         *uses(3, probabilities, gamma=0.5),
         *uses(3, labels, gamma=0.0),
+        *uses(4, labels, places=(3,), gamma=2.0),
+        *uses(3, probabilities, places=(2, 2), gamma=1.0),
     ],
     "accuracy": [
         *uses(10, labels, binary=0, threshold=0.5),
         *uses(3, probabilities, binary=0, threshold=0.5),
+        *uses(4, labels, places=(2, 3), binary=0, threshold=0.5),
+        *uses(3, probabilities, places=(5,), binary=0, threshold=0.5),
         *uses(4, bits, binary=1, threshold=0.0),
     ],
-    "top_k_accuracy": [*uses(10, labels, k=3), *uses(5, probabilities, k=1)],
+    "top_k_accuracy": [
+        *uses(10, labels, k=3),
+        *uses(5, probabilities, k=1),
+        *uses(5, labels, places=(7,), k=2),
+    ],
     "positives": [*(u for of in range(3) for u in uses(4, bits, threshold=0.2, of=of))],
     "row_weight": [*uses(3, normal), *uses(3, labels)],
 }

@@ -364,7 +364,7 @@ def test_a_matrix_damaged_at_random_is_refused_or_harmless(seed):
 @pytest.mark.parametrize(
     "layers, words",
     [
-        ([bp.Input((6, 10)), bp.Dense(4)], ["input0", "vectors", "toarray"]),
+        ([bp.Input((6, 10)), bp.Dense(4), bp.Flatten()], ["input0", "vectors", "toarray"]),
         ([bp.Input(60), bp.Activation("tanh"), bp.Dense(4)], ["activation0", "Dense", "toarray"]),
         ([bp.Input(60), bp.Dropout(0.5), bp.Dense(4)], ["dropout0", "Dense", "toarray"]),
         ([bp.Input(60), bp.BatchNorm(), bp.Dense(4)], ["batchnorm0", "Dense", "toarray"]),

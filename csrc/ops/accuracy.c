@@ -17,4 +17,4 @@ static double value(const pb_attr *attr, loss_row r) {
   return (real)largest(r.y, r.c) == (is_label(r) ? r.t[0] : (real)largest(r.t, r.c));
 }
 
-PB_METRIC(accuracy, "binary:int threshold:float", !attr[BINARY].i);
+PB_METRIC(accuracy, "binary:int threshold:float", attr[BINARY].i ? BY_VALUE : BY_CLASS);

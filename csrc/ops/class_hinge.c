@@ -37,8 +37,9 @@ static void slope(const pb_attr *attr, loss_row r) {
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   (void)attr;
-  return loss_infer(in, nin, true, r) && pb_shape_size(&in[TARGET]) == 1 &&
-         pb_shape_size(&in[PREDICTION]) > 1;
+  int64_t places = places_of(&in[PREDICTION], BY_CLASS);
+  return loss_infer(in, nin, BY_CLASS, r) && pb_shape_size(&in[TARGET]) == places &&
+         pb_shape_size(&in[PREDICTION]) > places;
 }
 
-PB_LOSS_ROW(class_hinge, "squared:int", 1, true);
+PB_LOSS_ROW(class_hinge, "squared:int", BY_CLASS, 1, true);

@@ -40,4 +40,4 @@ static void slope(const pb_attr *attr, loss_row r) {
     put(r, i, (real)((pull * (double)r.y[i] - (double)r.t[i] / a.t) / a.y));
 }
 
-PB_LOSS(cosine_similarity, "", false, false, 1, true);
+PB_LOSS(cosine_similarity, "", BY_VALUE, false, 1, true);

@@ -19,4 +19,4 @@ static void slope(const pb_attr *attr, loss_row r) {
   pull_to_masses(r, 1, 0);
 }
 
-PB_LOSS(kl_divergence, "", false, true, 1, true);
+PB_LOSS(kl_divergence, "", BY_MASS, true, 1, true);

@@ -15,4 +15,4 @@ static double value(const pb_attr *attr, loss_row r) {
   return (double)count;
 }
 
-PB_METRIC(positives, "threshold:float of:int", false);
+PB_METRIC(positives, "threshold:float of:int", BY_VALUE);

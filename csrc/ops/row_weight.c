@@ -10,10 +10,12 @@ static double value(const pb_attr *attr, loss_row r) {
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   const pb_shape own[] = {in[PREDICTION], in[PREDICTION], in[nin - 1]};
   (void)attr;
-  return in[TARGET].batched && loss_infer(own, nin, true, r);
+  return in[TARGET].batched && loss_infer(own, nin, BY_VALUE, r);
 }
 
-static void forward(const pb_instr *k, const pb_lane *lane) { forward_rows(k, lane, value); }
+static void forward(const pb_instr *k, const pb_lane *lane) {
+  forward_rows(k, lane, value, BY_VALUE);
+}
 
 PB_OP(row_weight) = {.name = "row_weight",
                      .attrs = "",

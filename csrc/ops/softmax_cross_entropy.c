@@ -34,4 +34,4 @@ static void slope(const pb_attr *attr, loss_row r) {
   put(r, label, r.saved[label] - rest - part);
 }
 
-PB_LOSS(softmax_cross_entropy, "smoothing:float", true, true, 1, true);
+PB_LOSS(softmax_cross_entropy, "smoothing:float", BY_CLASS, true, 1, true);

@@ -64,4 +64,4 @@ static void slope(const pb_attr *attr, loss_row r) {
   }
 }
 
-PB_LOSS(softmax_focal, "gamma:float", true, false, 1, true);
+PB_LOSS(softmax_focal, "gamma:float", BY_CLASS, false, 1, true);

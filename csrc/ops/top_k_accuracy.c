@@ -13,4 +13,4 @@ static double value(const pb_attr *attr, loss_row r) {
   return ahead < attr[K].i;
 }
 
-PB_METRIC(top_k_accuracy, "k:int", true);
+PB_METRIC(top_k_accuracy, "k:int", BY_CLASS);

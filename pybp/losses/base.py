@@ -10,6 +10,7 @@ from pybp import data
 from pybp._core import Source
 from pybp.described import Described
 from pybp.graph import Node
+from pybp.layouts import channels, move, moved, order_of
 
 # Ops that may end in scores: no activation, or the functions of a custom layer.
 OPEN = {"dense", "identity", "conv", "conv_transpose", "matmul", "expression", "sum", "take"}
@@ -36,11 +37,15 @@ class Loss(Described):
 
     def binary(self, output: Node, width: int) -> bool:
         """Whether each output parts two classes of its own, instead of standing for one of many."""
-        return output.shape[-1] == 1
+        return channels(output) == 1
+
+    def places(self, output: Node) -> int:
+        """At how many places of a row one class of many is told from the others."""
+        return 1
 
     def threshold(self, output: Node) -> float:
         """Where a single score parts class 0 from class 1."""
-        return 0.0 if output.op == "tanh" else 0.5
+        return 0.0 if moved(output)[0].op == "tanh" else 0.5
 
     def probable(self, output: Node, values: np.ndarray) -> np.ndarray:
         """Outputs (N, C) of which a larger one is more probable, across the rows too."""
@@ -49,6 +54,10 @@ class Loss(Described):
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         """`y` checked and bound, (N, width)."""
         raise NotImplementedError
+
+    def arranged(self, target: Node, output: Node) -> Node:
+        """Targets (width,) in the order of the scores."""
+        return target
 
     def classes(self, targets: np.ndarray, output: Node) -> np.ndarray:
         """The class of every row, (N,), of bound targets; ValueError when they have none."""
@@ -65,14 +74,29 @@ class Loss(Described):
 
 def logits(name: str, output: Node, *activations: str) -> Node:
     """What goes into the last layer's activation, for a loss that includes it."""
-    if output.op in activations:
-        return output.inputs[0]
+    last, steps = moved(output)
+    if last.op in activations:
+        order, scores = order_of(last, steps), last.inputs[0]
+        if (order == np.arange(len(order))).all():
+            return scores
+        if last.op == "sigmoid" or _moves_rows(order, last.shape[-1], output.shape[-1]):
+            return move(scores, steps)
+        raise ValueError(
+            f"loss {name!r} is over the last axis of layer {output.layer!r}, {output.shape}, but "
+            f"the {last.op} of layer {last.layer!r} is over another one: leave the {last.op} out"
+        )
     if output.op not in OPEN:
         raise ValueError(
             f"loss {name!r} takes a last layer with {', '.join(activations)} or no activation, "
             f"layer {output.layer!r} ends in {output.op}"
         )
     return output
+
+
+def _moves_rows(order: np.ndarray, before: int, after: int) -> bool:
+    """Whether values that were side by side along the last axis still are."""
+    rows = order.reshape(-1, after)
+    return before == after and bool((rows == rows[:, :1] // after * after + np.arange(after)).all())
 
 
 def refuse_rows(bad: np.ndarray, array: np.ndarray, what: str, wanted: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,71 +11,99 @@ from pybp import data
 from pybp._core import Source
 from pybp.checks import real
 from pybp.graph import Node
-from pybp.losses.base import Loss, logits, refuse_rows
+from pybp.layouts import by_place, channels, given_shape, moved
+from pybp.losses.base import OPEN, Loss, logits, refuse_rows
 
 
-def is_labels(array: np.ndarray) -> bool:
-    """Whether targets are class numbers, one for each row."""
-    return array.ndim == 1 or array.shape[1:] == (1,)
+def is_labels(array: np.ndarray, places: int = 1) -> bool:
+    """Whether targets are class numbers, one for each place of each row."""
+    return math.prod(array.shape[1:]) == places
 
 
 def bind_labels(array: np.ndarray, classes: int, what: str) -> Source:
-    """Class numbers, (N, 1)."""
-    source = Source(array.reshape(-1, 1))
-    row = source.check_labels(classes)
-    if row is not None:
+    """Class numbers, (N, places)."""
+    found = Source(array.reshape(-1, 1)).check_labels(classes)
+    if found is not None:
+        at = np.unravel_index(found, array.shape if array.shape[1:] != (1,) else array.shape[:1])
         raise ValueError(
-            f"{what}[{row}] is {source.array[row, 0]}: with {classes} outputs, class labels are "
-            f"whole numbers from 0 to {classes - 1}; renumber other labels with "
-            f"np.unique({what}, return_inverse=True)[1]"
+            f"{what}[{', '.join(map(str, at))}] is {array.reshape(-1)[found]}: with {classes} "
+            f"outputs, class labels are whole numbers from 0 to {classes - 1}; renumber other "
+            f"labels with np.unique({what}, return_inverse=True)[1]"
         )
-    return source
+    return Source(array.reshape(len(array), math.prod(array.shape[1:])))
 
 
 def bind_probabilities(array: np.ndarray, output: Node, what: str) -> Source:
-    """A distribution over the classes in every row, (N, C)."""
-    classes = output.shape[-1]
-    if array.shape[1:] != (classes,):
-        raise ValueError(
-            f"{what} must hold class numbers (N,) or one column for each of the {classes} "
-            f"outputs of layer {output.layer!r}, (N, {classes}); got shape {array.shape}"
-        )
-    source = data.finite_source(array, what)
-    total = array.sum(axis=1, dtype=np.float64)
-    bad = (np.abs(total - 1) > 1e-3) | (array < 0).any(axis=1)
+    """A distribution over the classes at every place of every row, (N, *shape of the output)."""
+    source = data.finite_source(data.as_rows(array, output, what), what)
+    shape = given_shape(output)
+    axis = output.layout.index("C") if output.layout else -1
+    values = source.array.reshape(len(array), *shape)
+    total = values.sum(axis=axis, dtype=np.float64)
+    bad = (np.abs(total - 1) > 1e-3) | (values < 0).any(axis=axis)
     if bad.any():
-        row = int(bad.argmax())
+        at = tuple(np.argwhere(bad)[0])
+        row = np.moveaxis(values, axis, -1)[at]
         raise ValueError(
-            f"{what}[{row}] is {array[row]}: one-hot rows, or probabilities, are >= 0 and sum "
-            f"to 1, this one sums to {total[row]:g}"
+            f"{what}[{', '.join(map(str, at))}] is {row}: one-hot rows, or probabilities, are >= 0 "
+            f"and sum to 1, this one sums to {total[at]:g}"
         )
     return source
 
 
 class Softmax(Loss):
-    """Base of the losses of a softmax over classes: from its logits."""
+    """Base of the losses of a softmax over classes: from its logits.
+
+    Classes are the outputs, or of images and sequences the channels at each of the P places, or
+    else the last axis; a row's loss is then the mean over its places.
+    """
 
     def scores(self, output: Node) -> Node:
-        if output.shape[-1] == 1:
+        if channels(output) == 1:
             raise ValueError(
                 f"loss {self.name!r} needs at least two outputs, layer {output.layer!r} has one: "
                 "use loss='binary_cross_entropy'"
             )
+        if output.op in (*OPEN, "softmax", "log_softmax"):
+            output = by_place(output)
         return logits(self.name, output, "softmax", "log_softmax")
 
+    def places(self, output: Node) -> int:
+        return math.prod(output.shape) // channels(output)
+
+    def arranged(self, target: Node, output: Node) -> Node:
+        if target.shape[-1] == self.places(output):
+            return target
+        return by_place(Node("reshape", (target,), shape=output.shape, layout=output.layout))
+
     def probable(self, output: Node, values: np.ndarray) -> np.ndarray:
-        if output.op in ("softmax", "log_softmax"):
+        if moved(output)[0].op in ("softmax", "log_softmax"):
             return values
         powers = np.exp(values - values.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
 
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
-        array = data.as_array(y, what)
-        if is_labels(array):
-            return bind_labels(array, output.shape[-1], what)
-        return bind_probabilities(array, output, what)
+        array, shape, classes = data.as_array(y, what), given_shape(output), channels(output)
+        places = by_place(output).shape[:-1]
+        if is_labels(array, self.places(output)):
+            if array.ndim < 3 or data.long_axes(array.shape[1:]) == data.long_axes(places):
+                return bind_labels(array, classes, what)
+        elif array.shape[1:] == shape:
+            return bind_probabilities(array, output, what)
+        numbers = ", ".join(map(str, ("N", *places) if math.prod(places) > 1 else ("N",)))
+        columns = ", ".join(map(str, shape))
+        raise ValueError(
+            f"{what} must hold class numbers ({numbers}{',' if numbers == 'N' else ''}) or one "
+            f"column for each of the {classes} outputs of layer {output.layer!r}, (N, {columns}); "
+            f"got shape {array.shape}"
+        )
 
     def classes(self, targets: np.ndarray, output: Node) -> np.ndarray:
+        if self.places(output) > 1:
+            raise ValueError(
+                f"class_weight needs one class for each row, and layer {output.layer!r} tells "
+                f"classes at {self.places(output)} places of each: weigh rows with sample_weight"
+            )
         return targets[:, 0] if is_labels(targets) else targets.argmax(axis=1)
 
 
@@ -115,7 +144,9 @@ class CrossEntropy(Softmax):
     """-sum_c u_c log softmax(z)_c per row, from the logits z; mean over rows.
 
     Targets t are class numbers (N,) or (N, 1), or probabilities (N, C), one-hot among them;
-    u = (1 - label_smoothing) t + label_smoothing / C.
+    u = (1 - label_smoothing) t + label_smoothing / C. Where each row has many places, as images
+    (C, H, W) of scores have, they are class numbers (N, H, W) or probabilities in the layout of the
+    outputs, and a row's loss is the mean over its places.
 
     Label smoothing: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the inception
     architecture for computer vision", CVPR 2016.
@@ -164,12 +195,13 @@ class KLDivergence(Softmax):
 
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         array = data.as_array(y, what)
-        if is_labels(array):
+        if is_labels(array, self.places(output)):
+            columns = ", ".join(map(str, given_shape(output)))
             raise ValueError(
                 f"{what} has shape {array.shape}: loss 'kl_divergence' takes probabilities "
-                f"(N, {output.shape[-1]}); for class numbers use loss='cross_entropy'"
+                f"(N, {columns}); for class numbers use loss='cross_entropy'"
             )
-        return bind_probabilities(array, output, what)
+        return super().targets(array, output, dtype, what)
 
 
 class Focal(Loss):
@@ -192,7 +224,7 @@ class Focal(Loss):
 
     def _form(self, output: Node) -> Loss:
         """The cross-entropy whose targets and scores it shares."""
-        sigmoid = output.op == "sigmoid" or output.shape[-1] == 1
+        sigmoid = moved(output)[0].op == "sigmoid" or channels(output) == 1
         form: Loss = BinaryCrossEntropy() if sigmoid else CrossEntropy()
         form.name = self.name
         return form
@@ -208,12 +240,18 @@ class Focal(Loss):
         if self.alpha is not None and isinstance(form, Softmax):
             raise ValueError(
                 f"Focal: alpha parts two classes, and layer {output.layer!r} has "
-                f"{output.shape[-1]}: weigh them with class_weight"
+                f"{channels(output)}: weigh them with class_weight"
             )
         return form.scores(output)
 
     def binary(self, output: Node, width: int) -> bool:
         return self._form(output).binary(output, width)
+
+    def places(self, output: Node) -> int:
+        return self._form(output).places(output)
+
+    def arranged(self, target: Node, output: Node) -> Node:
+        return self._form(output).arranged(target, output)
 
     def threshold(self, output: Node) -> float:
         return self._form(output).threshold(output)
@@ -255,7 +293,7 @@ class Hinge(Loss):
         return op, {"squared": int(type(self).squared)}
 
     def binary(self, output: Node, width: int) -> bool:
-        return width == output.shape[-1]
+        return width == math.prod(output.shape)
 
     def threshold(self, output: Node) -> float:
         return 0.0
@@ -270,7 +308,7 @@ class Hinge(Loss):
 
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         array = data.as_array(y, what)
-        if output.shape[-1] > 1 and is_labels(array):
+        if output.shape[-1] == math.prod(output.shape) > 1 and is_labels(array):
             return bind_labels(array, output.shape[-1], what)
         array = data.as_rows(array, output, what)
         source = data.finite_source(array, what)
