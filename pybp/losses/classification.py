@@ -11,7 +11,7 @@ from pybp import data
 from pybp._core import Source
 from pybp.checks import real
 from pybp.graph import Node
-from pybp.layouts import by_place, channels, given_shape, moved
+from pybp.layouts import by_place, channels, given_shape, long_axes, moved
 from pybp.losses.base import OPEN, Loss, logits, refuse_rows
 
 
@@ -86,7 +86,7 @@ class Softmax(Loss):
         array, shape, classes = data.as_array(y, what), given_shape(output), channels(output)
         places = by_place(output).shape[:-1]
         if is_labels(array, self.places(output)):
-            if array.ndim < 3 or data.long_axes(array.shape[1:]) == data.long_axes(places):
+            if array.ndim < 3 or long_axes(array.shape[1:]) == long_axes(places):
                 return bind_labels(array, classes, what)
         elif array.shape[1:] == shape:
             return bind_probabilities(array, output, what)
