@@ -157,6 +157,23 @@ def log10(x: Value) -> Node:
     return apply("multiply", apply("log", x, what="log10"), 1 / math.log(10))
 
 
+def exp2(x: Value) -> Node:
+    """2 to the power of x."""
+    return power(2.0, x)
+
+
+def logaddexp(x: Value, y: Value) -> Node:
+    """log(exp x + exp y), without overflow."""
+    larger, apart = apply("maximum", x, y, what="logaddexp"), apply("subtract", x, y)
+    return larger + apply("log1p", apply("exp", -abs(apart)))
+
+
+def hypot(x: Value, y: Value) -> Node:
+    """sqrt(x^2 + y^2)."""
+    squares = (apply("multiply", v, v, what="hypot") for v in (x, y))
+    return apply("sqrt", apply("add", *squares, what="hypot"))
+
+
 def logical_not(x: Value) -> Node:
     """1 where x is 0, else 0."""
     return apply("equal", x, 0.0, what="logical_not")
@@ -184,6 +201,7 @@ FUNCTIONS |= {
     f.__name__: f
     for f in (
         *(power, leaky_relu, elu, greater, greater_equal, where, clip, step, log2, log10),
+        *(exp2, logaddexp, hypot),
         *(logical_not, logical_and, logical_or, logical_xor),
     )
 }

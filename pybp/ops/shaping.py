@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pybp.graph import Node
+from pybp.operators import Symbolic
 from pybp.ops.symbols import Value, as_node, constant, distinct, spread
 
 MOST_INPUTS = 6  # of one concat
@@ -91,6 +92,15 @@ def swapaxes(x: Value, a: int, b: int) -> Node:
     return transpose(x, order)
 
 
+def moveaxis(x: Value, source: int, destination: int) -> Node:
+    """One axis of a row put at another place among the rest."""
+    x = as_node(x, "moveaxis")
+    order = list(range(x.ndim))
+    axis = order.pop(axis_of(source, x.ndim, "moveaxis"))
+    order.insert(axis_of(destination, x.ndim, "moveaxis"), axis)
+    return transpose(x, order)
+
+
 def expand_dims(x: Value, axis: int) -> Node:
     """One more axis, of length 1."""
     x = as_node(x, "expand_dims")
@@ -119,6 +129,33 @@ def broadcast_to(x: Value, shape: Sequence[int]) -> Node:
     if not fits:
         raise ValueError(f"bp.ops.broadcast_to: shape {x.shape} does not broadcast to {shape}")
     return spread(x, shape, x.batched)
+
+
+def repeat(x: Value, repeats: int, axis: int) -> Node:
+    """Every slice along an axis so many times in a row."""
+    x = as_node(x, "repeat")
+    at = axis_of(axis, x.ndim, "repeat")
+    shape = (*x.shape[: at + 1], _times(repeats, "repeat"), *x.shape[at + 1 :])
+    wide = broadcast_to(expand_dims(x, at + 1), shape)
+    return reshape(wide, (*x.shape[:at], x.shape[at] * repeats, *x.shape[at + 1 :]))
+
+
+def tile(x: Value, reps: int | Sequence[int]) -> Node:
+    """Rows side by side, so many times along each of the last axes."""
+    x = as_node(x, "tile")
+    times = [_times(n, "tile") for n in ([reps] if isinstance(reps, int) else reps)]
+    times = [1] * (x.ndim - len(times)) + times
+    sizes = (1,) * (len(times) - x.ndim) + x.shape
+    apart = reshape(x, [n for size in sizes for n in (1, size)])
+    pairs = zip(times, sizes, strict=True)
+    wide = broadcast_to(apart, [n for pair in pairs for n in pair])
+    return reshape(wide, [n * size for n, size in zip(times, sizes, strict=True)])
+
+
+def _times(given: int, what: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
+        raise ValueError(f"bp.ops.{what}: expected whole numbers >= 1, got {given!r}")
+    return int(given)
 
 
 def flip(x: Value, axis: int | Sequence[int] | None = None) -> Node:
@@ -184,7 +221,9 @@ def take(x: Value, indices: Value, axis: int = 0) -> Node:
     """
     x = as_node(x, "take")
     at = axis_of(axis, x.ndim, "take")
-    if not isinstance(indices, Node):
+    if isinstance(indices, Symbolic):
+        indices = as_node(indices, "take")
+    else:
         array = np.asarray(indices)
         if array.dtype.kind not in "iu":
             raise IndexError(
@@ -257,10 +296,19 @@ def roll(x: Value, shift: int, axis: int = 0) -> Node:
     return concatenate([tail, head], at)
 
 
+def diff(x: Value, n: int = 1, axis: int = -1) -> Node:
+    """What every number along an axis is more than the one before it; n times over."""
+    x = as_node(x, "diff")
+    before = (slice(None),) * axis_of(axis, x.ndim, "diff")
+    for _ in range(_times(n, "diff")):
+        x = index(x, (*before, slice(1, None))) - index(x, (*before, slice(None, -1)))
+    return x
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         *(reshape, transpose, swapaxes, expand_dims, squeeze, broadcast_to, flip, index, take),
-        *(concatenate, stack, split, roll),
+        *(concatenate, stack, split, roll, moveaxis, repeat, tile, diff),
     )
 }
