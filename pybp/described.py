@@ -38,11 +38,19 @@ def _plain(value: object) -> object:
     if isinstance(value, Described):
         return to_data(value)
     if callable(value):
-        return {"kind": FUNCTION, "name": name_of(value)}
+        name, seen = name_of(value), _saved.get()
+        if seen is not None and seen.setdefault(name, value) is not value:
+            raise ValueError(
+                f"two functions are called {name!r}, and a model file tells functions apart by "
+                "their names: define each with `def` under a name of its own"
+            )
+        return {"kind": FUNCTION, "name": name}
     return value
 
 
 FUNCTION = "function"
+# Functions that go into one file, by name; None outside of `in_one_file`.
+_saved: ContextVar[dict[str, Any] | None] = ContextVar("saved", default=None)
 # What a user has given to `bp.load`, by name; None outside of it.
 _custom: ContextVar[dict[str, Any] | None] = ContextVar("custom", default=None)
 
@@ -50,6 +58,16 @@ _custom: ContextVar[dict[str, Any] | None] = ContextVar("custom", default=None)
 def name_of(thing: Any) -> str:
     """What a model file calls a class or a function."""
     return getattr(thing, "__name__", type(thing).__name__)
+
+
+@contextmanager
+def in_one_file() -> Iterator[None]:
+    """Within it, `to_data` refuses different functions of one name."""
+    before = _saved.set({})
+    try:
+        yield
+    finally:
+        _saved.reset(before)
 
 
 @contextmanager

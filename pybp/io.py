@@ -1,9 +1,8 @@
 """Model files: safetensors holding the parameters, the optimiser's state, and a description.
 
 The description is JSON: the layers, which of them is called on the outputs of which, how the model
-was compiled, and the cursor of its training. A
-checksum over it and over every tensor makes damage an error instead of a wrong answer. Nothing in a
-file is ever executed.
+was compiled, and the cursor of its training. A checksum over it and over every tensor makes damage
+an error instead of a wrong answer. Nothing in a file is ever executed.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pybp import layers
-from pybp.described import from_data, known, to_data
+from pybp.described import from_data, in_one_file, known, to_data
 from pybp.errors import MissingCustomError, ModelFileError
 
 if TYPE_CHECKING:
@@ -98,12 +97,13 @@ def load(path: str | PathLike, custom: Mapping[str, Any] | Iterable[Any] = ()) -
 
 def _describe(model: Model, tensors: dict[str, np.ndarray]) -> str:
     """The one entry of the header: the model as JSON, with the checksum of all there is."""
-    data = {
-        "format": FORMAT,
-        **_graph(model),
-        "metadata": dict(model.metadata),
-        **model.state(),
-    }
+    with in_one_file():
+        data = {
+            "format": FORMAT,
+            **_graph(model),
+            "metadata": dict(model.metadata),
+            **model.state(),
+        }
     return json.dumps({"checksum": _checksum(data, tensors), "model": data}, sort_keys=True)
 
 

@@ -366,6 +366,18 @@ def test_functions_may_be_given_by_name(tmp_path):
     np.testing.assert_array_equal(bp.load(path, custom=given).predict(X), net.predict(X))
 
 
+def test_two_functions_of_one_name_are_not_saved(tmp_path):
+    layers = [bp.Dense(3, lambda x: x * o.sigmoid(x)), bp.Dense(3, lambda x: o.where(x > 0, x, 0))]
+    model = bp.Sequential([bp.Input(7), *layers])
+    model.compile(loss="mse")
+    with pytest.raises(ValueError, match=r"two functions are called '<lambda>'.*`def`"):
+        model.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    same = bp.Sequential([bp.Input(7), layers[0], bp.Dense(3, layers[0].activation)])
+    same.compile(loss="mse")
+    same.save(tmp_path / "model")
+
+
 @pytest.mark.parametrize("missing", [Affine, Normalise, swish, squared])
 def test_a_file_without_its_classes_names_them(tmp_path, missing):
     path = tmp_path / "own.safetensors"
