@@ -100,28 +100,36 @@ static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r
   return true;
 }
 
-/* Which parameter, or else which instruction's output, is the first that is not finite. */
-static void find_culprit(const pb_plan *p, const pb_workspace *w, int64_t n, pb_run *run) {
-  const pb_lane at = {.plan = p, .n = n};
-  int64_t col;
+static bool tensor_is_finite(const pb_lane *lane, int32_t id) {
+  const pb_tensor *t = &lane->plan->tensor[id];
+  int64_t col, size = t->is_double ? 8 : lane->plan->table->real_size;
+  pb_source s = {.data = lane->ptr[id],
+                 .dtype = size == 8 ? PB_F64 : PB_F32,
+                 .rows = pb_rows(lane, &t->shape),
+                 .cols = t->size,
+                 .row_stride = t->size * size,
+                 .col_stride = size};
+  return pb_check_finite(&s, DBL_MAX, &col) < 0;
+}
+
+/* Which parameter, or else which instruction's output, is the first that is not finite. Outputs share
+   memory, so forward runs once more, and each is looked at while it is there. */
+static void find_culprit(const pb_lane *lane, pb_run *run) {
+  const pb_plan *p = lane->plan;
+  pb_lane alone = *lane;
+  alone.part = 0, alone.parts = 1;
   run->bad_instr = run->bad_param = -1;
-  for (int pass = 0; pass < 2; pass++)
-    for (int32_t i = 0; i < (pass == 0 ? p->ntensor : p->nforward); i++) {
-      int32_t id = pass == 0 ? i : p->instr[i].out;
-      const pb_tensor *t = &p->tensor[id];
-      if ((t->arena == PB_PARAM) != (pass == 0) || t->arena == PB_GRAD) continue;
-      int64_t cols = t->size, size = t->is_double ? 8 : p->table->real_size;
-      pb_source s = {.data = w->ptr[id],
-                     .dtype = size == 8 ? PB_F64 : PB_F32,
-                     .rows = pb_rows(&at, &t->shape),
-                     .cols = cols,
-                     .row_stride = cols * size,
-                     .col_stride = size};
-      if (pb_check_finite(&s, DBL_MAX, &col) < 0) continue;
-      if (pass == 0) run->bad_param = i;
-      else run->bad_instr = i;
+  for (int32_t id = 0; id < p->ntensor; id++)
+    if (p->tensor[id].arena == PB_PARAM && !tensor_is_finite(lane, id)) {
+      run->bad_param = id;
       return;
     }
+  for (int32_t i = 0; i < p->nforward; i++) {
+    p->instr[i].run(&p->instr[i], &alone);
+    if (tensor_is_finite(lane, p->instr[i].out)) continue;
+    run->bad_instr = i;
+    return;
+  }
 }
 
 /* The weight of n rows, added in their order; without weights every row counts 1. */
@@ -188,14 +196,14 @@ static void prepare(training *t) {
 
 /* After forward over a piece: is the loss a number? If not, the step ends here and no parameter
    changes. */
-static void judge(training *t, int64_t n) {
+static void judge(training *t, const pb_lane *lane) {
   const pb_plan *p = t->plan;
   for (int32_t k = 0; k < p->nresult; k++) {
-    double sum = pb_sum_rows(t->work->ptr[p->result[k]], n);
+    double sum = pb_sum_rows(lane->ptr[p->result[k]], lane->n);
     if (!isfinite(sum)) t->diverged = true;
     t->batch_sums[k] += sum;
   }
-  if (t->diverged) find_culprit(p, t->work, n, t->run);
+  if (t->diverged) find_culprit(lane, t->run);
 }
 
 /* Look at the clock only about every millisecond of work: it costs as much as a tiny step. */
@@ -250,7 +258,7 @@ static bool run_step(training *t, pb_lane *lane) {
     lane->step = r->step | at / piece << PIECE_SHIFT; /* pieces draw other random numbers */
     if (!run_range(0, p->nforward, lane, &t->region, true)) return false;
     if (lane->part == 0) {
-      judge(t, lane->n);
+      judge(t, lane);
       if (last && !t->diverged) prepare(t);
     }
     meet(&t->region, lane);

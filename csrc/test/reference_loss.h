@@ -165,36 +165,40 @@ static double positives_of(row r) {
 
 static double row_weight_of(row r) { return (void)r, 1; }
 
-/* The op made of a row's function. */
-#define PER_ROW(name) \
+/* The op made of a row's function; by place, the mean over the places of the last axis. */
+#define PER_ROW(name, by_place) \
   static void name(const op_case *c, int64_t n, int64_t size, const double *const *in, \
                    double *out) { \
-    int64_t columns = pb_shape_size(&c->in[0]), width = pb_shape_size(&c->in[1]); \
-    bool label = c->fill[1] == CLASS; \
+    const pb_shape *y = &c->in[0]; \
+    int64_t places = by_place ? pb_shape_size(y) / y->dim[y->ndim - 1] : 1; \
+    int64_t columns = pb_shape_size(y) / places, width = pb_shape_size(&c->in[1]) / places; \
     for (int64_t r = 0; r < n * size; r++) { \
-      row one = {c->attr, in[0] + r * columns, in[1] + r * width, columns, -1}; \
-      if (label) one.label = (int64_t)one.t[0]; \
-      out[r] = name##_of(one) * (c->nin > 2 ? in[2][r] : 1); \
+      out[r] = 0; \
+      for (int64_t p = r * places; p < (r + 1) * places; p++) { \
+        row one = {c->attr, in[0] + p * columns, in[1] + p * width, columns, -1}; \
+        if (c->fill[1] == CLASS) one.label = (int64_t)one.t[0]; \
+        out[r] += name##_of(one) / (double)places * (c->nin > 2 ? in[2][r] : 1); \
+      } \
     } \
   }
-PER_ROW(squared_error)
-PER_ROW(absolute_error)
-PER_ROW(huber)
-PER_ROW(log_cosh)
-PER_ROW(quantile)
-PER_ROW(poisson)
-PER_ROW(cosine_similarity)
-PER_ROW(softmax_cross_entropy)
-PER_ROW(sigmoid_cross_entropy)
-PER_ROW(kl_divergence)
-PER_ROW(hinge)
-PER_ROW(class_hinge)
-PER_ROW(sigmoid_focal)
-PER_ROW(softmax_focal)
-PER_ROW(top_k_accuracy)
-PER_ROW(accuracy)
-PER_ROW(positives)
-PER_ROW(row_weight)
+PER_ROW(squared_error, false)
+PER_ROW(absolute_error, false)
+PER_ROW(huber, false)
+PER_ROW(log_cosh, false)
+PER_ROW(quantile, false)
+PER_ROW(poisson, false)
+PER_ROW(cosine_similarity, false)
+PER_ROW(softmax_cross_entropy, true)
+PER_ROW(sigmoid_cross_entropy, false)
+PER_ROW(kl_divergence, true)
+PER_ROW(hinge, false)
+PER_ROW(class_hinge, true)
+PER_ROW(sigmoid_focal, false)
+PER_ROW(softmax_focal, true)
+PER_ROW(top_k_accuracy, true)
+PER_ROW(accuracy, false)
+PER_ROW(positives, false)
+PER_ROW(row_weight, false)
 
 #define LOSS(name, c, width, kind, by_mean, count, ...) \
   {.op = #name, \
@@ -238,10 +242,11 @@ PER_ROW(row_weight)
   CROSS_ENTROPY(ROW(2), ROW(1), CLASS, 0), CROSS_ENTROPY(ROW(10), ROW(1), CLASS, 0), \
       CROSS_ENTROPY(ROW(10), ROW(10), MASSES, 0), CROSS_ENTROPY(ROW(37), SCALAR, CLASS, 30), \
       CROSS_ENTROPY(ROW(5), ROW(1), CLASS, 1000), CROSS_ENTROPY(GRID(2, 3), ROW(6), MASSES, 0), \
-      CROSS_ENTROPY(ROW(1), ROW(1), MASSES, 0), BINARY_CROSS_ENTROPY(ROW(1), 0), \
-      BINARY_CROSS_ENTROPY(ROW(3), 12), BINARY_CROSS_ENTROPY(ROW(19), 0), \
-      BINARY_CROSS_ENTROPY(ROW(2), 1000), SQUARED(1, 0.5, false), SQUARED(3, 1.0, false), \
-      SQUARED(10, 0.1, true), LOSSES(absolute_error, 1, 1, SIGNED, {.i = 0}), \
+      CROSS_ENTROPY(GRID(4, 3), ROW(4), CLASS, 0), CROSS_ENTROPY(ROW(1), ROW(1), MASSES, 0), \
+      BINARY_CROSS_ENTROPY(ROW(1), 0), BINARY_CROSS_ENTROPY(ROW(3), 12), \
+      BINARY_CROSS_ENTROPY(ROW(19), 0), BINARY_CROSS_ENTROPY(ROW(2), 1000), \
+      SQUARED(1, 0.5, false), SQUARED(3, 1.0, false), SQUARED(10, 0.1, true), \
+      LOSSES(absolute_error, 1, 1, SIGNED, {.i = 0}), \
       LOSSES(absolute_error, 11, 11, SIGNED, {.i = 0}), LOSSES(huber, 5, 5, SIGNED, {.f = 0.7}), \
       LOSSES(log_cosh, 5, 5, SIGNED, {.i = 0}), LOSSES(quantile, 5, 5, SIGNED, {.f = 0.9}), \
       LOSSES(poisson, 5, 5, BITS, {.i = 1}, {.f = 1e-8}), \

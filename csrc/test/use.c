@@ -7,7 +7,8 @@ double *numbers(int64_t n) { return exact_alloc(n * (int64_t)sizeof(double)); }
 
 static void fill_input(const pb_table *t, const op_case *c, int j, int64_t count, rng *r,
                        double *x) {
-  int64_t classes = pb_shape_size(&c->in[0]), columns = pb_shape_size(&c->in[j]);
+  const pb_shape *y = &c->in[0];
+  int64_t classes = y->ndim ? y->dim[y->ndim - 1] : 1, columns = pb_shape_size(&c->in[j]);
   double span = c->span > 0 ? c->span : 2, total = 0;
   for (int64_t i = 0; i < count; i++) {
     do x[i] = span * rng_uniform(r);
