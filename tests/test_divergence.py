@@ -61,6 +61,25 @@ def test_an_overflow_in_a_hidden_layer_is_blamed_on_that_layer():
     assert caught.value.step == 0
 
 
+@pytest.mark.parametrize("layout, shape", [("NCHW", (3, 8, 9)), ("NHWC", (8, 9, 3))])
+@pytest.mark.parametrize("layer", ["first", "second", "last"])
+def test_the_blame_is_right_where_outputs_share_memory(layout, shape, layer):
+    layers = [
+        bp.Input(shape, layout=layout),
+        bp.Augment(shift=1.0),
+        bp.Conv2D(4, 3, activation="relu", name="first"),
+        bp.Conv2D(4, 3, name="second"),
+        bp.Flatten(),
+        bp.Dense(2, name="last"),
+    ]
+    model = bp.Sequential(layers)
+    model.compile(bp.optim.SGD(0.1), loss="mse", seed=0)
+    model.parameters[f"{layer}.weight"][...] = 3e38
+    x = np.random.default_rng(0).random((40, *shape))
+    with pytest.raises(DivergenceError, match=f"layer '{layer}' overflowed"):
+        model.fit(x, np.zeros((40, 2)), epochs=1, batch_size=20, verbose=0)
+
+
 def test_parameters_that_overflow_in_the_very_last_step_are_reported():
     """In float32 the loss is still finite at w = 1e30, the step from there is not."""
     for train in (
