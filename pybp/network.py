@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pybp._core import MAX_SOURCES
 from pybp.calls import Call, Origin, Use, node_of, ordered, taken, uses_of
 from pybp.graph import Node
-from pybp.layers.base import Layer
+from pybp.layers.base import Layer, building
 from pybp.layers.input import Input
 from pybp.layouts import as_given, given_shape
 
@@ -71,6 +71,9 @@ class Network:
 def call(layer: Layer, given: object, origin: Origin | None = None) -> Node:
     """See `Layer.__call__`."""
     nodes = taken(layer, given)
+    whole = building()
+    if whole is not None:
+        return as_given(_built(layer, nodes, whole.name_of(layer)))
     try:
         node = _built(layer, nodes, layer.name or layer.kind())
     except ValueError:
@@ -92,6 +95,11 @@ def _built(layer: Layer, nodes: Sequence[Node], name: str) -> Node:
 
 def apply(model: Model, given: object) -> Node | list[Node]:
     """See `Model.__call__`: the model's calls again, on other inputs."""
+    if building() is not None and model._store is not None:
+        raise ValueError(
+            "a compiled model cannot be called while a layer is built, for its parameters would "
+            "not come along: call it on the layer's input or output"
+        )
     network = model.network
     wanted = network.names(network.inputs)
     several = isinstance(given, list | tuple)
@@ -175,6 +183,17 @@ def _share(node: Node, inputs: Sequence[Node], known: dict) -> None:
         own.parameters = tuple(known[p.name][0] for p in own.parameters)
         own.running = tuple(known[r.name][0] for r in own.running)
         stack.extend(own.inputs)
+
+
+def labels(nodes: Sequence[Node]) -> list[str]:
+    """What a model of these nodes would call their layers, where they are outputs of layers."""
+    try:
+        order = ordered(nodes)
+    except ValueError:  # they are parts of one
+        return [node.layer for node in nodes]
+    uses, index = uses_of(order)
+    names = _names([layer for layer, _, _ in uses])
+    return [names[id(uses[index[id(node)]][0])] for node in nodes]
 
 
 def _names(layers: Sequence[Layer]) -> dict[int, str]:

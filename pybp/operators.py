@@ -118,6 +118,12 @@ class Symbolic:
     def __getitem__(self, index: Any) -> Any:
         return _ops().index(self, index)
 
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "a symbolic value cannot be changed: make a new one, for instance by "
+            "bp.ops.where(condition, then, otherwise) or bp.ops.concatenate"
+        )
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("a symbolic value of shape () has no length")

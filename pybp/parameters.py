@@ -65,9 +65,11 @@ def inherit(model: Model, store: ParameterStore) -> None:
 def _layer_names(model: Model, given: tuple[object, ...]) -> set[str]:
     """Of layers with parameters: by name, as objects, or all that were taken from a model."""
     found: set[str] = set()
+    known = _by_layer(model).keys()
     for one in given:
         if isinstance(one, str):
-            found.add(one)
+            parts = {name for name in known if name.startswith(f"{one}.")}
+            found |= parts if parts and one not in known else {one, *parts}
             continue
         own = {
             step.name
@@ -76,7 +78,8 @@ def _layer_names(model: Model, given: tuple[object, ...]) -> set[str]:
         }
         if not own:
             raise ValueError(f"the model has no layer {one!r}")
-        found |= own if len(own) == 1 else own & _by_layer(model).keys()
+        own |= {name for name in known if name.split(".")[0] in own}
+        found |= own if len(own) == 1 else own & known
     return found
 
 

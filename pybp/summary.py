@@ -21,14 +21,15 @@ def table(network: Network) -> str:
     forward pass; where they are no plain chain, also with what they are connected to."""
     nodes = topological(network.nodes(network.outputs))
     steps = network.steps
-    role = _roles(network, {n.layer for n in nodes if n.op in WITH_UNITS})
+    role = _roles(network, {n.layer.split(".")[0] for n in nodes if n.op in WITH_UNITS})
     rows: list[tuple[str, ...]] = []
     parameters = flops = 0
     for step in steps:
         inputs = [steps[i] for i in step.inputs]
         own = [n for n in _between(step.node, [s.node for s in inputs]) if n.op != "feed"]
         first = step.label == step.name  # later uses have no parameters of their own
-        count = sum(math.prod(p.shape) for n in own for p in n.parameters) if first else 0
+        sizes = {p.name: math.prod(p.shape) for n in own for p in n.parameters}
+        count = sum(sizes.values()) if first else 0
         work = sum(n.flops for n in own if n.op not in MOVES)
         parameters, flops = parameters + count, flops + work
         activation = name_of(getattr(step.layer, "activation", None))

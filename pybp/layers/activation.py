@@ -11,7 +11,7 @@ from pybp.described import from_data
 from pybp.described import name_of as name_of_thing
 from pybp.errors import unknown
 from pybp.graph import ACTIVATIONS, Node, topological
-from pybp.layers.base import Layer
+from pybp.layers.base import Layer, under
 from pybp.layers.trained import TrainedLayer
 from pybp.layouts import given_shape, in_given_order, over_channels
 
@@ -134,7 +134,8 @@ class PReLU(TrainedLayer):
 def _applied(function: Function, x: Node, name: str) -> Node:
     """A user's function of a layer's output."""
     what = name_of_thing(function)
-    y = in_given_order(lambda given: function(given[0]), [x])
+    with under(name):
+        y = in_given_order(lambda given: function(given[0]), [x])
     if not isinstance(y, Node):
         raise TypeError(
             f"layer {name!r}: activation {what!r} must give a symbolic value made of its argument, "

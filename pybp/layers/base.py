@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 from pybp.described import Described
@@ -24,7 +26,8 @@ class Layer(Described):
     A layer of your own is a class with `build`, which makes its output of its input by operators
     and `bp.ops`. It is called once for a model; what it makes is compiled with the rest, with
     elementwise chains merged into one pass, and runs natively. A layer with parameters derives from
-    `pybp.TrainedLayer`. To be saved, arguments are kept as attributes of the same names.
+    `pybp.TrainedLayer`. To be saved, arguments are kept as attributes of the same names. `build`
+    may call other layers, whose parameters then bear its layer's name: "block0.dense0.weight".
 
     >>> import numpy as np, pybp as bp
     >>> class Swish(bp.Layer):
@@ -38,6 +41,10 @@ class Layer(Described):
     >>> model.compile()
     >>> model.predict(np.zeros((1, 2)))
     array([[0.]], dtype=float32)
+    >>> class Residual(bp.Layer):
+    ...     def build(self, x, name):
+    ...         return x + bp.Dense(x.shape[-1], "relu")(x)
+    >>> model = bp.Sequential([bp.Input(2), Residual(), Residual(), bp.Dense(1)])
     """
 
     merges: ClassVar[bool] = False
@@ -81,6 +88,47 @@ class Layer(Described):
         return network.call(self, x)
 
 
+class Building:
+    """Something of a user's that is being built under a name, and the layers that it calls."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._called: dict[str, Layer] = {}
+
+    def name_of(self, layer: Layer) -> str:
+        """The name of a layer that is called, the same whenever it is."""
+        for own, other in self._called.items():
+            if other is layer:
+                return f"{self.name}.{own}"
+        number = 0
+        own = layer.name or f"{layer.kind()}{number}"
+        while layer.name is None and own in self._called:
+            number += 1
+            own = f"{layer.kind()}{number}"
+        if own in self._called:
+            raise ValueError(f"layer {self.name!r} calls two layers named {own!r}")
+        self._called[own] = layer
+        return f"{self.name}.{own}"
+
+
+_building: ContextVar[Building | None] = ContextVar("building", default=None)
+
+
+def building() -> Building | None:
+    """What is being built, if something of a user's is."""
+    return _building.get()
+
+
+@contextmanager
+def under(name: str) -> Iterator[None]:
+    """Within it, layers that are called become parts of what bears this name."""
+    before = _building.set(Building(name))
+    try:
+        yield
+    finally:
+        _building.reset(before)
+
+
 def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
     """A user's `build`: its errors name the layer, and so do its nodes."""
 
@@ -88,9 +136,11 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
     def checked(self: Layer, x: Any, name: str) -> Node:
         nodes = x if isinstance(x, list) else [x]
         try:
-            y = in_given_order(
-                lambda given: build(self, given if isinstance(x, list) else given[0], name), nodes
-            )
+            with under(name):
+                y = in_given_order(
+                    lambda given: build(self, given if isinstance(x, list) else given[0], name),
+                    nodes,
+                )
         except (ValueError, TypeError, IndexError) as error:
             if str(error).startswith("layer "):
                 raise
@@ -100,13 +150,29 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
                 f"layer {name!r}: {type(self).__name__}.build must return a node, its output, got "
                 f"{type(y).__name__}"
             )
-        stack, seen = [y], {id(node) for node in nodes}
-        while stack:
-            node = stack.pop()
-            if id(node) not in seen:
-                seen.add(id(node))
-                node.layer = node.layer if node.layer.split(".")[0] == name else name
-                stack.extend(node.inputs)
+        _take_over(self, name, y, nodes)
         return y
 
     return checked
+
+
+def _take_over(layer: Layer, name: str, y: Node, inputs: Sequence[Node]) -> None:
+    """All nodes between the inputs and y become the layer's."""
+    stack, seen = [y], {id(node) for node in inputs}
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.layer != name and not node.layer.startswith(f"{name}."):
+            node.layer = name
+        parts = [p.name for p in node.parameters] + [r.name for r in node.running]
+        for own in parts:
+            if not own.startswith(f"{name}."):
+                raise ValueError(
+                    f"layer {name!r}: its parameter {own!r} needs a name that begins with "
+                    'the layer\'s, such as f"{name}.weight": layers of one kind would share it'
+                )
+        for p in node.parameters:
+            p.trainable = p.trainable and getattr(layer, "trainable", True)
+        stack.extend(node.inputs)

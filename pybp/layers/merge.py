@@ -47,7 +47,8 @@ class Merge(Layer):
                 raise ValueError(
                     f"layer {name!r}: {type(self).__name__} takes inputs of one shape, but "
                     f"{x[0].layer!r} gives rows of shape {given_shape(x[0])} and {node.layer!r} of "
-                    f"shape {given_shape(node)}"
+                    f"shape {given_shape(node)}: give both layers as many outputs, or put them "
+                    "side by side by bp.concat"
                 )
 
     def _join(self, x: Sequence[Node], name: str) -> Node:

@@ -38,8 +38,9 @@ def as_array(value: Value, what: str) -> np.ndarray:
     except ValueError as error:
         raise TypeError(f"bp.ops.{what}: cannot read {value!r} as an array: {error}") from None
     if array.dtype.kind not in "fiub":
+        caller = what if what.startswith("bp.") else f"bp.ops.{what}"
         raise TypeError(
-            f"bp.ops.{what} takes nodes, numbers and arrays of numbers, got {type(value).__name__}"
+            f"{caller} takes nodes, numbers and arrays of numbers, got {type(value).__name__}"
             + (": stack nodes by bp.ops.stack" if array.dtype.kind == "O" else "")
         )
     return array.astype(np.float64)
@@ -67,15 +68,16 @@ def common_shape(nodes: list[Node], what: str) -> tuple[tuple[int, ...], bool]:
     try:
         shape = np.broadcast_shapes(*(node.shape for node in nodes))
     except ValueError:
-        shapes = " and ".join(_said(node) for node in nodes)
+        from pybp.network import labels
+
+        shapes = " and ".join(
+            f"{node.shape} of layer {name!r}" if name else str(node.shape)
+            for node, name in zip(nodes, labels(nodes), strict=True)
+        )
         raise ValueError(
             f"bp.ops.{what}: shapes {shapes} do not broadcast (the axis of the batch is left out)"
         ) from None
     return shape, any(node.batched for node in nodes)
-
-
-def _said(node: Node) -> str:
-    return f"{node.shape} of layer {node.layer!r}" if node.layer else str(node.shape)
 
 
 def spread(node: Node, shape: tuple[int, ...], batched: bool) -> Node:
