@@ -41,7 +41,8 @@ class _Rewriting:
     def run(self, order: Sequence[Node], results: Sequence[Node]) -> list[Node]:
         for node in order:
             if self.belongs(node):
-                inputs = tuple(self.blocked(parent) for parent in node.inputs)
+                flowing, weights = node.inputs[: node.flowing], node.inputs[node.flowing :]
+                inputs = (*map(self.blocked, flowing), *map(self.plain, weights))
                 self.blocks[id(node)] = replace(node, inputs=inputs, blocked=True)
             elif node.op != "feed":
                 inputs = tuple(self.plain(parent) for parent in node.inputs)

@@ -23,6 +23,9 @@ OPS: dict[str, dict] = _core.ops()
 # A parameter as a value is no instruction: whoever reads it reads the parameters' own vector.
 OPS["parameter"] = {
     "attrs": {},
+    "max_in": 0,
+    "params": 0,
+    "running": 0,
     "flags": set(),
     "differentiable": True,
     "commits": False,
@@ -124,6 +127,13 @@ class Node(Symbolic):
     def flags(self) -> set[str]:
         """The flags of the op's table row."""
         return OPS[self.op]["flags"]
+
+    @property
+    def flowing(self) -> int:
+        """How many of its inputs flow through the graph; those behind are computed values where the
+        op has parameters."""
+        row = OPS[self.op]
+        return min(len(self.inputs), row["max_in"] - row["params"] - row["running"])
 
 
 def no_dead_ends(roots: Iterable[Node], trains: Callable[[Node], bool]) -> None:

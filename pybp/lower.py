@@ -350,31 +350,47 @@ class _Lowering:
             self.gradients[id(self.graph.host[id(node)])] = self.gradients[id(node)]
             return
         self.signal(node)
-        padding = [-1] * (len(node.running) + len(node.parameters))
         parents = self.inputs(node)
+        weights = parents[node.flowing :]
+        del parents[node.flowing :]
+        padding = [-1] * (len(weights) + len(node.running) + len(node.parameters))
         # A node that is taken twice gets its gradients one after the other.
         use = [sum(p is parent for p in parents[:i]) for i, parent in enumerate(parents)]
         for turn in range(max(use, default=0) + 1):
             din, add = [], []
             for parent, when in zip(parents, use, strict=True):
-                wanted = id(parent) in needs and when == turn
-                first = id(parent) not in self.gradients
-                if wanted and first and parent.op == "parameter":
-                    self.gradients[id(parent)], begun = self.gradient_of(parent.parameters[0].name)
-                    first = not begun
-                elif wanted and first:
-                    self.gradients[id(parent)] = self.tensor(
-                        "act", parent.shape, batched=parent.batched, blocked=parent.blocked
-                    )
-                din.append(self.gradients[id(parent)] if wanted else -1)
-                add.append(wanted and not first)
+                index, begun = self.place_for(parent, id(parent) in needs and when == turn)
+                din.append(index)
+                add.append(begun)
             if any(index >= 0 for index in din):
                 k = self.emit("backward_in", node, din + padding, add + [False] * len(padding))
                 for parent, index in zip(parents, din, strict=True):
                     if index >= 0:
                         self.writer[id(parent)] = k
+        if any(id(weight) in needs for weight in weights):
+            places = [self.place_for(weight, id(weight) in needs) for weight in weights]
+            din = [-1] * len(parents) + [index for index, _ in places]
+            add = [False] * len(parents) + [begun for _, begun in places]
+            self.emit("backward_param", node, din, add)
+            for weight in weights:
+                self.writer.pop(id(weight), None)
         if self.trains(node) and node.op != "parameter":
             self.differentiate_parameters(node)
+
+    def place_for(self, node: Node, wanted: bool) -> tuple[int, bool]:
+        """The tensor of a node's gradient, or -1 where it is not wanted, and whether something is
+        there already."""
+        if not wanted:
+            return -1, False
+        if id(node) in self.gradients:
+            return self.gradients[id(node)], True
+        if node.op == "parameter":
+            self.gradients[id(node)], begun = self.gradient_of(node.parameters[0].name)
+            return self.gradients[id(node)], begun
+        self.gradients[id(node)] = self.tensor(
+            "act", node.shape, batched=node.batched, blocked=node.blocked
+        )
+        return self.gradients[id(node)], False
 
     def signal(self, node: Node) -> None:
         """Turns the gradient of an activated value into the error signal of what was activated: in

@@ -193,6 +193,39 @@ def test_a_custom_convolution_is_the_built_in_one(layout, how):
         np.testing.assert_allclose(computed, built_in, rtol=1e-7, atol=1e-9)
 
 
+class WeightNorm(bp.TrainedLayer):
+    """Convolutions by weights g v / |v|, which are read three times over."""
+
+    def build(self, x, name):
+        v = self.weight(f"{name}.v", (x.shape[0], x.shape[0], 3, 3), "glorot")
+        g = self.weight(f"{name}.g", (x.shape[0], 1, 1, 1), 1.0)
+        w = g * v / o.sqrt(o.sum(v * v, axis=(1, 2, 3), keepdims=True))
+        h = o.tanh(o.conv2d(x, w, padding=1))
+        return o.conv2d(h, w, padding=1, stride=2) + o.mean(w)
+
+
+def weight_normed(rows=6):
+    layers = [WeightNorm(), bp.Conv2D(3, 1, activation="relu"), WeightNorm()]
+    model = bp.Sequential([bp.Input((3, 9, 8), layout="NCHW"), *layers, bp.Flatten(), bp.Dense(2)])
+    model.compile(bp.optim.Adam(0.01), loss="mse", dtype="float64", seed=0)
+    rng = np.random.default_rng(1)
+    return model, rng.normal(size=(rows, 3, 9, 8)), rng.normal(size=(rows, 2))
+
+
+def test_gradients_through_computed_weights_are_differences():
+    assert bp.testing.gradcheck(*weight_normed())
+
+
+def test_computed_weights_train_to_the_same_bits_on_any_number_of_threads():
+    found = []
+    for threads in (1, 2, 3):
+        bp.set_num_threads(threads)
+        model, x, y = weight_normed(70)
+        model.fit(x, y, epochs=2, batch_size=40, verbose=0)
+        found.append(model.predict(x).tobytes())
+    assert len(set(found)) == 1
+
+
 def test_a_custom_loss_is_the_built_in_one():
     for loss, name, y, width in [
         (squared, "mse", Y, 3),

@@ -40,9 +40,10 @@ def conv2d(
 
     of rows x [C, H, W] with zeros around them, weight [O, C / groups, KH, KW], y [O, OH, OW]. A
     pair is of height and width; s is the stride and d the dilation. Images of a layout are read,
-    and y is written, in its order of axes. Where rows of a model meet a layer's own parameter this
-    is what `bp.Conv2D` does, as fast; weights that are computed, and derivatives of any order, go
-    by windows, whose memory is KH KW times that of x.
+    and y is written, in its order of axes. Rows of a model go the way of `bp.Conv2D`, as fast, be
+    the weights a layer's own or computed, the same for all rows. Under `bp.grad` and its kin, and
+    with weights of every row's own, convolutions go by windows, which have derivatives of any order
+    and KH KW times the memory of x.
     """
     x, weight = as_node(x, "conv2d"), as_node(weight, "conv2d")
     layout = x.layout or "NCHW"
@@ -63,13 +64,14 @@ def conv2d(
             f"bp.ops.conv2d: a kernel that spans {tuple(reach)} is larger than its input "
             f"{tuple(size)}, padding included"
         )
-    if weight.op == "parameter" and x.batched:
+    if x.batched and not weight.batched:
         attrs = {"stride_h": steps[0], "stride_w": steps[1], "groups": groups}
         attrs |= {"dilation_h": apart[0], "dilation_w": apart[1]}
         attrs |= {"pad_top": around[0], "pad_bottom": around[0]}
         attrs |= {"pad_left": around[1], "pad_right": around[1]}
-        y = Node("conv", (x,), weight.parameters, attrs, x.layer, layout=layout, image=True)
-        return as_given(y)
+        own = weight.op == "parameter"
+        inputs, parameters = ((x,), weight.parameters) if own else ((x, weight), ())
+        return as_given(Node("conv", inputs, parameters, attrs, x.layer, layout=layout, image=True))
     y = _by_windows(x, weight, steps, around, apart, groups)
     y.layout, y.image = layout, True
     return as_given(y)
