@@ -256,17 +256,24 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
     return {name: found[name] for name in all_names(model._goals)}
 
 
-def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[str, np.ndarray]:
+def gradients(
+    model: Model, sources: tuple[Source, ...], deltas: bool, inputs: bool
+) -> dict[str, np.ndarray]:
     """See `Model.gradients`."""
     store = model._require("gradients")
     rows = len(sources[0].array)
     vector = store.new_vector()
     results = model._results(sources)
+    steps = [model.network.steps[i] for i in model.network.inputs if inputs]
+    if steps and results.kind != "dense":
+        raise ValueError("gradients by the inputs fill the matrix: pass x.toarray()")
     request = Request(
         rows,
         results=results.nodes,
         backward=True,
-        keep=results.outputs if deltas else [],
+        keep=results.outputs if deltas or inputs else [],
+        wrt=[step.node for step in steps],
+        merge=not steps,
         gradient=vector,
         sources=results.sources,
         weights=results.weights,
@@ -276,10 +283,14 @@ def gradients(model: Model, sources: tuple[Source, ...], deltas: bool) -> dict[s
     layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense", "neurons")]
     dense = layers if deltas else []
     signals = [lowered.gradients[id(node)] for node in dense]
+    signals += [lowered.gradients[id(step.node)] for step in steps]
     values = lowered.plan.once(sources, rows, signals)
     found = {name: store.view(name, vector) for name in store.parameters}
     uses: Counter[str] = Counter()
-    for node, value in zip(dense, values, strict=True):
+    for step, value in zip(steps, values[len(dense) :], strict=True):
+        scale = value.dtype.type(step.node.attrs["scale"])
+        found[step.label] = value.reshape(rows, *layouts.given_shape(step.node)) * scale
+    for node, value in zip(dense, values, strict=False):
         use = uses[node.layer]
         uses[node.layer] += 1
         label = f"{node.layer}[{use}].delta" if use else f"{node.layer}.delta"

@@ -383,16 +383,29 @@ class Model:
         return self._inference.evaluate(self, *self._pair(x, y, sample_weight))
 
     def gradients(
-        self, x: object, y: object, sample_weight: object = None, deltas: bool = False
+        self,
+        x: object,
+        y: object,
+        sample_weight: object = None,
+        deltas: bool = False,
+        inputs: bool = False,
     ) -> dict[str, np.ndarray]:
         """Gradients of the loss that `evaluate` reports by every parameter: backward, without any
         optimiser or dropout, batch normalisation using its running statistics.
 
         With `deltas`, also the error signals "layer.delta" = dLoss/dz, (N, units), of every dense
-        layer and of every unit of a `NeuronGraph`, z being what goes into an activation.
+        layer and of every unit of a `NeuronGraph`, z being what goes into an activation. With
+        `inputs`, also the gradient by every input, of the shape of x, under the input's name: where
+        the loss would change, a saliency map.
+
+        >>> import numpy as np, pybp as bp
+        >>> model = bp.Sequential([bp.Input(2), bp.Dense(1, weight_init=3.0)])
+        >>> model.compile(loss="mse", dtype="float64")
+        >>> model.gradients([[1.0, 2.0]], [8.0], inputs=True)["input0"]
+        array([[6., 6.]])
         """
         self._require("gradients")
-        return self._inference.gradients(self, self._pair(x, y, sample_weight), deltas)
+        return self._inference.gradients(self, self._pair(x, y, sample_weight), deltas, inputs)
 
     def activations(self, x: object) -> dict[str, np.ndarray]:
         """Outputs by layer, (N, ...), without dropout; "layer.units" of a `NeuronGraph`."""

@@ -332,3 +332,68 @@ def test_a_network_of_ten_million_parameters_trains():
     assert sum(view.size for view in model.parameters.values()) > 10_000_000
     losses = [model.train_on_batch(x, y)["loss"] for _ in range(4)]
     assert all(after < before for before, after in itertools.pairwise(losses))
+
+
+# -- gradients by the inputs -----------------------------------------------------------------------
+
+
+def numeric(model, x, y, spots, step=1e-6):
+    """Differences of the loss by the inputs at these places."""
+    found = []
+    for spot in spots:
+        moved = [x.copy(), x.copy()]
+        moved[0][spot] += step
+        moved[1][spot] -= step
+        more, less = (model.evaluate(each, y)["loss"] for each in moved)
+        found.append((more - less) / (2 * step))
+    return found
+
+
+@pytest.mark.parametrize(
+    "layout, shape", [("NCHW", (3, 8, 9)), ("NHWC", (8, 9, 3)), ("NHWC", (8, 9, 1))]
+)
+def test_gradients_by_images_are_differences(layout, shape):
+    layers = [
+        bp.Input(shape, layout=layout, scale=0.5),
+        bp.Dropout(0.3),
+        bp.Conv2D(4, 3, activation="tanh"),
+        bp.BatchNorm(),
+        bp.MaxPool2D(2),
+        bp.Flatten(),
+        bp.Dense(2),
+    ]
+    model = bp.Sequential(layers)
+    model.compile(loss="mse", dtype="float64", seed=0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5, *shape)), rng.normal(size=(5, 2))
+    found = model.gradients(x, y, inputs=True)
+    assert found["input0"].shape == x.shape
+    spots = [tuple(rng.integers(n) for n in x.shape) for _ in range(20)]
+    wanted = numeric(model, x, y, spots)
+    np.testing.assert_allclose([found["input0"][s] for s in spots], wanted, atol=1e-8)
+    plain = model.gradients(x, y)
+    for name, value in plain.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_gradients_by_several_inputs():
+    a, b = bp.Input(3, name="a"), bp.Input(4, name="b")
+    model = bp.Model([a, b], [bp.Dense(2)(bp.concat([a, b])), bp.Dense(1)(a)])
+    model.compile(loss=["sse", "sse"], loss_weights=[1.0, 2.0], dtype="float64", seed=0)
+    x = [np.ones((2, 3)), np.ones((2, 4))]
+    y = [np.zeros((2, 2)), np.zeros((2, 1))]
+    found = model.gradients(x, y, inputs=True)
+    (w, v), (first, second) = (
+        [model.parameters[f"dense{i}.weight"] for i in (0, 1)],
+        model.predict(x),
+    )
+    by_a = 2 * first @ w[:, :3] + 4 * second @ v
+    np.testing.assert_allclose(found["a"], by_a, rtol=1e-12)
+    np.testing.assert_allclose(found["b"], 2 * first @ w[:, 3:], rtol=1e-12)
+
+
+def test_inputs_that_have_no_gradient():
+    model = bp.Sequential([bp.Input(4), bp.Embedding(10, 3), bp.Flatten(), bp.Dense(1)])
+    model.compile(loss="mse")
+    with pytest.raises(ValueError, match=r"embedding has no derivative"):
+        model.gradients(np.ones((2, 4), int), np.zeros(2), inputs=True)
