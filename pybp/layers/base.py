@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -100,11 +101,8 @@ class Building:
         for own, other in self._called.items():
             if other is layer:
                 return f"{self.name}.{own}"
-        number = 0
-        own = layer.name or f"{layer.kind()}{number}"
-        while layer.name is None and own in self._called:
-            number += 1
-            own = f"{layer.kind()}{number}"
+        numbered = (f"{layer.kind()}{i}" for i in itertools.count())
+        own = layer.name or next(name for name in numbered if name not in self._called)
         if own in self._called:
             raise ValueError(f"layer {self.name!r} calls two layers named {own!r}")
         self._called[own] = layer
