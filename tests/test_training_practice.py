@@ -117,6 +117,12 @@ def test_every_activation_but_the_identity_learns_mnist_beyond_softmax_regressio
     assert capsys.readouterr().out.count("\n") == 2 + len(found)
 
 
+@needs_examples
+def test_a_unet_tells_which_digit_a_pixel_belongs_to(mnist_train, mnist_test):
+    """Half of the training of the example, which reads 95 % of the ink right."""
+    assert example("segmentation").main((mnist_train, mnist_test), count=4000, epochs=4) > 0.5
+
+
 # -- scaling ---------------------------------------------------------------------------------------
 
 
