@@ -75,6 +75,8 @@ def rewrite(
 def _fold(node: Node, r: Rewritten, only_reader: Callable[[Node], Node | None]) -> None:
     """Fold the batch normalisation behind a node into it, be an activation behind or between."""
     reader = only_reader(node)
+    if reader is not None and id(reader) in r.fused and "fuses" not in node.flags:
+        return  # it could not take the activation over
     if reader is not None and reader.op == "batch_norm":
         r.folded[id(node)], r.host[id(reader)] = reader, node
         if id(reader) in r.fused:

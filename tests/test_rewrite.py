@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import pybp as bp
 from pybp import _core
 from pybp.graph import Node, Parameter
 from pybp.init import Normal
@@ -143,3 +144,18 @@ def test_a_relu_goes_behind_max_pooling(pair, pads):
         np.testing.assert_array_equal(merged, plain)
     kept = lower(Request(ROWS, keep=[relu, pooled]), store)
     assert "max_pool + relu" not in kept.describe()
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_normalisation_of_the_input_and_an_activation(activation, dtype):
+    """What gathers the input can be scaled and shifted, and applies no activation."""
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    layers = [bp.Input(3), bp.BatchNorm(), bp.Activation(activation), bp.Dense(3)]
+    model = bp.Sequential(layers)
+    model.compile("sgd", "mse", dtype=dtype, seed=0)
+    model.fit(x, x, epochs=2, verbose=0)
+    wanted = model.activations(x)["dense0"]
+    np.testing.assert_allclose(model.predict(x), wanted, rtol=1e-5, atol=1e-6)
+    error = np.mean((wanted - x) ** 2)
+    assert model.evaluate(x, x)["loss"] == pytest.approx(error, rel=1e-5)
