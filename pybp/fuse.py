@@ -140,31 +140,32 @@ class _Linear(_Pass):
     gradients to the optimiser as it makes them."""
 
     def replaced(self, node: Node) -> Node | None:
-        product, bias = node, ()
+        found: tuple[Node, tuple] | None = (node, ())
         if node.op == "expression" and decode(node.attrs["program"]) == SUM:
-            product, bias = self.biased(*node.inputs)
-        weight = self.weight(product)
-        if weight is None:
+            found = self.biased(*node.inputs)
+        if found is None or self.weight(found[0]) is None:
             return super().replaced(node)
-        x = self.new[id(product.inputs[0])]
+        product, bias = found
+        x, weight = self.new[id(product.inputs[0])], product.inputs[1]
         return Node("dense", (x,), (*weight.parameters, *bias), layer=node.layer or product.layer)
 
     @staticmethod
     def weight(node: Node) -> Node | None:
+        """W, where the node is x W'."""
         plain = {"transpose_a": 0, "transpose_b": 1}
         if node.op != "matmul" or node.attrs != plain or not node.inputs[0].batched:
             return None
         found = node.inputs[1]
         return found if found.op == "parameter" and found.ndim == 2 else None
 
-    def biased(self, a: Node, b: Node) -> tuple[Node, tuple]:
-        """The product and the bias of a sum, or anything else and nothing."""
+    def biased(self, a: Node, b: Node) -> tuple[Node, tuple] | None:
+        """The product and the bias of a sum; None for any other sum."""
         for product, wide in ((a, b), (b, a)):
             source = wide.inputs[0] if wide.op == "broadcast" else wide
             fits = source.op == "parameter" and source.shape == product.shape[-1:]
             if self.weight(product) is not None and self.inside(product) and fits:
                 return product, source.parameters
-        return a, ()
+        return None
 
 
 class _Merger(_Pass):

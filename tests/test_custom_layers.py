@@ -66,6 +66,35 @@ class Formula(bp.TrainedLayer):
         return FORMULAS[self.formula](o, x, w)
 
 
+# With m, which is `bp.ops` or NumPy: what may stand beside a product of rows with a weight [3, 3].
+ADDENDS = {
+    "the rows": lambda m, x, w, b: x,
+    "a bias": lambda m, x, w, b: b,
+    "part of a bias": lambda m, x, w, b: b[:1],
+    "a function of a bias": lambda m, x, w, b: m.tanh(b),
+    "a part of the weight": lambda m, x, w, b: w[:, 0],
+    "an array": lambda m, x, w, b: np.arange(3.0),
+    "a number": lambda m, x, w, b: 2.5,
+    "the product again": lambda m, x, w, b: x @ w.T,
+    "rows times a bias": lambda m, x, w, b: x * b,
+    "means of rows": lambda m, x, w, b: m.mean(x, -1, keepdims=True),
+}
+
+
+class Sum(bp.TrainedLayer):
+    """x w' + addend, or addend + x w'."""
+
+    def __init__(self, addend, first, name=None):
+        super().__init__(name)
+        self.addend, self.first = addend, first
+
+    def build(self, x, name):
+        w = self.weight(f"{name}.w", (3, 3), "glorot")
+        b = self.bias(f"{name}.b", (3,), 0.3)
+        other = ADDENDS[self.addend](o, x, w, b)
+        return x @ w.T + other if self.first else other + x @ w.T
+
+
 class Convolution(bp.TrainedLayer):
     """bp.Conv2D by bp.ops; `computed` weights go another way."""
 
@@ -137,6 +166,34 @@ def test_a_product_with_a_weight_and_its_activation_are_the_same_instruction_as_
     lowered = lower(Request(8, output=net._output), net._require("test"))
     assert [k["op"] for k in lowered.instructions] == ["feed", "dense", "dense"]
     assert lowered.instructions[1]["activation"][0] == "tanh"
+
+
+@pytest.mark.parametrize("addend", ADDENDS)
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_no_addend_of_a_product_is_lost(addend, first, shape):
+    """Predictions are NumPy's, and a step of gradient descent follows differences of NumPy's loss:
+    `gradcheck` looks at the plan alone, which may be wrong as a whole."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, *shape)), rng.normal(size=(6, *shape))
+    model = bp.Sequential([bp.Input(shape), Sum(addend, first, name="own")])
+    model.compile(bp.optim.SGD(0.1), loss="mse", dtype="float64", seed=0)
+    before = {"own.b": np.full(3, 0.3)} | {k: v.copy() for k, v in model.parameters.items()}
+
+    def value(given):
+        w, b = given["own.w"], given["own.b"]
+        return x @ w.T + ADDENDS[addend](np, x, w, b)
+
+    np.testing.assert_allclose(model.predict(x), value(before), rtol=1e-12, atol=1e-12)
+    model.fit(x, y, epochs=1, batch_size=6, verbose=0)
+    for name, after in model.parameters.items():
+        slope = np.zeros(after.shape)
+        for at in np.ndindex(after.shape):
+            for step in (1e-5, -1e-5):
+                moved = before | {name: before[name].copy()}
+                moved[name][at] += step
+                slope[at] += np.mean((value(moved) - y) ** 2) / (2 * step)
+        np.testing.assert_allclose(after, before[name] - 0.1 * slope, atol=1e-8)
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
