@@ -13,6 +13,7 @@
 #ifndef PYBP_H
 #define PYBP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -374,6 +375,13 @@ pb_status pb_map(pb_plan *, const pb_source *, int64_t rows, void *out, double *
    taken or given back, so this is the quickest way through a plan. `out` as in pb_map. */
 pb_workspace *pb_workspace_new(pb_plan *);
 pb_status pb_forward(pb_plan *, pb_workspace *, const pb_source *, int64_t n, void *out);
+
+/* What one caller at a time may use. */
+typedef struct {
+  atomic_bool taken;
+} pb_gate;
+bool pb_enter(pb_gate *); /* false while another is inside */
+void pb_leave(pb_gate *);
 
 void pb_set_threads(int n);
 int pb_get_threads(void);

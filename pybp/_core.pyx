@@ -13,6 +13,8 @@ from libc.string cimport memcpy, memset
 cimport cython
 cimport numpy as cnp
 
+import sys
+
 import numpy as np
 
 cnp.import_array()
@@ -156,6 +158,10 @@ cdef extern from "pybp.h" nogil:
     const pb_table *pb_table_for(int real_bits)
     const char *pb_isa_list()
     const char *pb_blas_name()
+    ctypedef struct pb_gate:
+        pass
+    bint pb_enter(pb_gate *)
+    void pb_leave(pb_gate *)
     const pb_op *pb_find_op(const pb_table *, const char *)
     const pb_optim *pb_find_optim(const pb_table *, const char *)
     pb_plan *pb_plan_new(const pb_table *, int64_t)
@@ -256,6 +262,8 @@ cdef int fill_attrs(pb_attr *out, const char *text, dict given, list lists) exce
     """The attributes in their order; `lists` keeps those that are lists of numbers alive."""
     cdef int k = 0
     for name, kind in signature(text).items():
+        if k == PB_MAX_ATTR:
+            raise ValueError(f"at most {PB_MAX_ATTR} attributes, got {signature(text)}")
         if kind == "code":
             numbers = np.asarray(given[name], np.int32)
             numbers = np.concatenate((np.array([len(numbers)], np.int32), numbers))
@@ -286,9 +294,9 @@ def infer(str op, dict attrs, list inputs, out=((), True, False), int bits=32):
     flops per row), or None when the inputs, a list of (shape, batched, blocked), do not suit it.
     `out` is the shape of an op that has no inputs to infer it from."""
     cdef const pb_op *row = pb_find_op(table(bits), op.encode())
-    cdef pb_attr attr[12]
+    cdef pb_attr attr[PB_MAX_ATTR]
     cdef list lists = []
-    cdef pb_shape shapes[6]
+    cdef pb_shape shapes[PB_MAX_IN]
     cdef pb_inferred r
     if row == NULL:
         raise KeyError(op)
@@ -461,6 +469,8 @@ cdef class Plan:
         if optimizer is not None:
             name, attrs = optimizer
             self.c.optim = pb_find_optim(t, name.encode())
+            if self.c.optim == NULL:
+                raise KeyError(name)
             fill_attrs(self.c.optim_attr, self.c.optim.attrs, attrs, self.keep)
         self.check(pb_plan_reserve(self.c, len(tensors), len(instrs), len(groups or [0])))
         for i, group in enumerate(groups or []):
@@ -526,6 +536,8 @@ cdef class Plan:
         if record["activation"] is not None:
             name, attrs = record["activation"]
             k.activation = pb_find_op(t, name.encode())
+            if k.activation == NULL:
+                raise KeyError(name)
             fill_attrs(k.activation_attr, k.activation.attrs, attrs, self.keep)
         return 0
 
@@ -784,7 +796,8 @@ cdef class Shortcut:
 cdef class Predictor:
     """A forward plan bound to a workspace and to an output array, both reused: the way from an
     array in Python to its prediction with the least between them. Batches beyond the plan's
-    capacity go through it in chunks, each in a workspace of its own."""
+    capacity go through it in chunks, each in a workspace of its own. One call at a time: a
+    second one from another thread is refused."""
 
     cdef Plan plan
     cdef pb_workspace *work
@@ -794,12 +807,14 @@ cdef class Predictor:
     cdef int64_t batch, size
     cdef int type
     cdef bint brief
+    cdef pb_gate gate
     cdef object slow
 
     def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, double limit,
                   int64_t flops, slow):
         self.plan, self.batch, self.size, self.slow = plan, batch, size, slow
-        self.brief = batch * flops < FLOPS_UNDER_GIL
+        holds = getattr(sys, "_is_gil_enabled", None)
+        self.brief = batch * flops < FLOPS_UNDER_GIL and (holds is None or holds())
         self.out = np.zeros((batch, *shape), plan.dtype)
         self.type = self.out.dtype.num
         if batch <= plan.c.capacity:
@@ -815,16 +830,17 @@ cdef class Predictor:
         if self.work != NULL:
             pb_workspace_release(self.plan.c, self.work)
 
-    cdef pb_status run(self, void *out) noexcept nogil:
+    cdef pb_status run(self, const pb_source *source, void *out) noexcept nogil:
         if self.work == NULL:
-            return pb_map(self.plan.c, &self.source, self.batch, out, NULL)
-        return pb_forward(self.plan.c, self.work, &self.source, self.batch, out)
+            return pb_map(self.plan.c, source, self.batch, out, NULL)
+        return pb_forward(self.plan.c, self.work, source, self.batch, out)
 
     def __call__(self, x):
         """The prediction of `x`, (batch_size, ...): an array that the next call overwrites."""
         cdef cnp.ndarray array
         cdef int64_t col
         cdef pb_status status
+        cdef pb_source source
         cdef void *out = cnp.PyArray_DATA(self.out)
         if self.plan.retired or type(x) is not np.ndarray:
             return self.slow(self, x)
@@ -834,12 +850,19 @@ cdef class Predictor:
                 (cnp.PyArray_NDIM(array) < 2 and self.batch > 1) or
                 (cnp.PyArray_NDIM(array) > 1 and cnp.PyArray_DIM(array, 0) != self.batch)):
             return self.slow(self, x)
-        self.source.data = cnp.PyArray_DATA(array)
+        source = self.source
+        source.data = cnp.PyArray_DATA(array)
         if self.brief:
-            status = self.run(out)
-        else:
+            status = self.run(&source, out)
+        elif pb_enter(&self.gate):
             with nogil:
-                status = self.run(out)
+                status = self.run(&source, out)
+            pb_leave(&self.gate)
+        else:
+            raise RuntimeError(
+                "this predictor is at work in another thread, and has one buffer for its answers: "
+                "make a model.predictor(...) for each thread"
+            )
         self.plan.check(status)
         if status == PB_NOT_FINITE or pb_check_finite(&self.result, DBL_MAX, &col) >= 0:
             return self.slow(self, x)

@@ -93,8 +93,9 @@ class Transform:
         if not callable(f):
             raise TypeError(f"{what} takes a function, got {f!r}")
         self.f, self.what = f, what
-        self.argnums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        self.single = isinstance(argnums, int)
+        self.single = isinstance(argnums, int | np.integer)
+        numbers = [argnums] if isinstance(argnums, int | np.integer) else argnums
+        self.argnums = tuple(int(number) for number in numbers)
         self.traced: dict[tuple, Any] = {}
         self.__name__ = f"{what}({getattr(f, '__name__', 'function')})"
         self.__doc__ = f.__doc__
@@ -191,6 +192,9 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     `f` is written with Python's operators and `bp.ops`; its arguments are numbers, arrays, and
     tuples, lists and dicts of them. `argnums` says by which to differentiate: a number gives that
     argument's gradient, a tuple a tuple of them. Work is in float64 unless all arrays are float32.
+
+    `f` is called once for every kind of arguments, by shapes and precision: numbers and arrays that
+    it takes from outside stay what they were at that call. Give what changes as an argument.
 
     Reverse accumulation: Linnainmaa, BIT 16, 1976.
 

@@ -46,7 +46,7 @@ class _Rewriting:
                 self.blocks[id(node)] = replace(node, inputs=inputs, blocked=True)
             elif node.op != "feed":
                 inputs = tuple(self.plain(parent) for parent in node.inputs)
-                same = inputs == node.inputs
+                same = all(a is b for a, b in zip(inputs, node.inputs, strict=True))
                 self.rows[id(node)] = node if same else replace(node, inputs=inputs)
         return [self.plain(node) for node in results]
 

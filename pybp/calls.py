@@ -61,6 +61,8 @@ def taken(layer: Layer, given: object) -> tuple[Node, ...]:
         raise TypeError(f"{kind} is where arrays enter: it is called on nothing, layers are on it")
     several = isinstance(given, list | tuple)
     parts = list(given) if isinstance(given, list | tuple) else [given]
+    if not parts:
+        raise ValueError(f"{kind} was given an empty list: it takes the outputs of layers")
     nodes = tuple(
         node_of(part, f"input {i} of {kind}" if several else f"the input of {kind}")
         for i, part in enumerate(parts)

@@ -80,7 +80,7 @@ def _new_store(model: Model, dtype: np.dtype, seed: int) -> ParameterStore:
 def initialize(model: Model, seed: object) -> None:
     """See `Model.initialize`."""
     store = model._require("initialize")
-    seed = whole(seed, "seed", 0)
+    seed = whole(seed, "seed", 0, 2**64 - 1)
     with model._exclusive("initialize"):
         store.draw(seed)
         store.reset_running()

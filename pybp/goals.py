@@ -44,9 +44,17 @@ def settled(
             "would depend on the batch size; use losses of one kind, such as 'mse' for 'sse'"
         )
     prefixes = [f"{name}_" for name in names] if len(names) > 1 else [""]
-    return tuple(
+    goals = tuple(
         Goal(*parts) for parts in zip(outputs, chosen, factors, measures, prefixes, strict=True)
     )
+    logs = set(all_names(goals))
+    for log in sorted(logs):
+        if f"val_{log}" in logs:
+            raise ValueError(
+                f"an output is named so that its log 'val_{log}' would also be that of {log!r} on "
+                "validation data: give the output's layer another name"
+            )
+    return goals
 
 
 def _spread(given: object, names: Sequence[str], what: str) -> list[object]:

@@ -306,10 +306,11 @@ class _Lowering:
     def backward(self) -> None:
         """Reverse sweep from the losses, the first results."""
         losses = self.request.results[: len(self.request.losses)]
-        no_dead_ends(losses, lambda node: self.trains(node) or node in self.request.wrt)
-        needs = self.needing_gradients()
+        asked = {id(node) for node in self.request.wrt}
+        no_dead_ends(losses, lambda node: self.trains(node) or id(node) in asked)
+        needs, ends = self.needing_gradients(), {id(node) for node in losses}
         for node in reversed(self.order):
-            if node in losses or id(node) in self.gradients:
+            if id(node) in ends or id(node) in self.gradients:
                 self.differentiate(node, needs)
         for node in self.order:  # what does nothing has the gradient of what it stands for
             real = self.graph.real(node)

@@ -24,16 +24,18 @@ ARRAY_OPERATORS = {
     **{name: name for name in ("add", "subtract", "multiply", "power", "matmul", "remainder")},
     **{name: name for name in ("floor_divide", "less", "less_equal", "greater", "greater_equal")},
     **{name: name for name in ("equal", "not_equal", "divide")},
+    **{f"bitwise_{name}": f"logical_{name}" for name in ("and", "or", "xor")},
 }
+OTHER_NAMES = {"absolute": "abs", "fabs": "abs", "rint": "round", "invert": "logical_not"}
 
 
 class Symbolic:
     """Base of `graph.Node`, `graph.Parameter` and `Input`, which stands for its `node`: what stands
     for numbers that are not known yet.
 
-    Arithmetic, comparisons with numbers and arrays, `abs`, `@`, indexing, `.T`, `.reshape(...)`,
-    `.sum(axis)` and so on make new nodes. Two symbolic values are compared by `bp.ops.equal`: `==`
-    between them says whether they are the same object.
+    Arithmetic, comparisons, `&`, `|`, `~`, `abs`, `@`, indexing, `.T`, `.reshape(...)`,
+    `.sum(axis)` and so on make new nodes. Only whether two symbolic values are equal is asked by
+    `bp.ops.equal`: `==` is what Python asks when it looks for one in a list, and refuses to guess.
     """
 
     __hash__ = object.__hash__
@@ -110,10 +112,31 @@ class Symbolic:
         return _ops().greater_equal(self, other)
 
     def __eq__(self, other: object) -> Any:
-        return _ops().equal(self, other) if _is_number(other) else self is other
+        return _ops().equal(self, other) if _is_number(other) else _same(self, other, "==")
 
     def __ne__(self, other: object) -> Any:
-        return _ops().not_equal(self, other) if _is_number(other) else self is not other
+        return _ops().not_equal(self, other) if _is_number(other) else not _same(self, other, "!=")
+
+    def __and__(self, other: Any) -> Any:
+        return _ops().logical_and(self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return _ops().logical_and(other, self)
+
+    def __or__(self, other: Any) -> Any:
+        return _ops().logical_or(self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return _ops().logical_or(other, self)
+
+    def __xor__(self, other: Any) -> Any:
+        return _ops().logical_xor(self, other)
+
+    def __rxor__(self, other: Any) -> Any:
+        return _ops().logical_xor(other, self)
+
+    def __invert__(self) -> Any:
+        return _ops().logical_not(self)
 
     def __getitem__(self, index: Any) -> Any:
         return _ops().index(self, index)
@@ -162,14 +185,14 @@ class Symbolic:
         """`bp.ops.min`."""
         return _ops().min(self, axis, keepdims)
 
+    def __array_function__(self, function: Any, *_: Any) -> NoReturn:
+        raise TypeError(_instead_of(function.__name__))
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """An array's operators are ours; NumPy's functions are not."""
         name = ARRAY_OPERATORS.get(ufunc.__name__)
         if name is None or method != "__call__" or options:
-            raise TypeError(
-                f"{_no_value('array')}. Use the functions of bp.ops instead of NumPy's: bp.ops."
-                f"{ufunc.__name__} for np.{ufunc.__name__}"
-            )
+            raise TypeError(_instead_of(ufunc.__name__))
         return getattr(_ops(), name)(*inputs)
 
     def __bool__(self) -> NoReturn:
@@ -198,6 +221,25 @@ class Symbolic:
             f"{_no_value('array')}. Use the functions of bp.ops instead of NumPy's: bp.ops.exp(x) "
             "for np.exp(x)"
         )
+
+
+def _instead_of(name: str) -> str:
+    """What to write instead of NumPy's function."""
+    said = f"{_no_value('array')}. Use the functions of bp.ops instead of NumPy's"
+    ours = ARRAY_OPERATORS.get(name) or OTHER_NAMES.get(name, name)
+    known = hasattr(_ops(), ours)
+    return f"{said}: bp.ops.{ours} for np.{name}" if known else f"{said}: there is none of {name}"
+
+
+def _same(a: Symbolic, b: object, operator: str) -> bool:
+    """Whether they are the same object, which is all that is known of two values."""
+    if a is not b and isinstance(b, Symbolic):
+        raise TypeError(
+            f"{_no_value('truth value')}, so `{operator}` of two of them is not known: "
+            "bp.ops.equal and bp.ops.not_equal compare them, and a branch is written "
+            "bp.ops.where(bp.ops.equal(x, y), then, otherwise)"
+        )
+    return a is b
 
 
 def _is_number(value: object) -> bool:

@@ -11,6 +11,8 @@ from pybp.autodiff import Function, Traced, Transform, scalar
 from pybp.graph import Node, topological
 from pybp.trees import Tree
 
+PRODUCT = 2  # the kind of fold, as csrc/ops/fold.c has it
+
 
 class _Kept(Traced):
     """With every result of the computation, and with all values that go into one."""
@@ -61,6 +63,10 @@ def _size(node: Node, values: dict[int, np.ndarray]) -> Any:
             for x, turned in zip(inputs, node.attrs.values(), strict=True)
         )
         return a.shape[-1] * (a @ b)
+    if node.op == "fold" and node.attrs["kind"] == PRODUCT:
+        return (inputs[0].size // max(1, math.prod(node.shape)) - 1) * values[id(node)]
+    if node.op == "scan" and node.attrs["product"]:
+        return np.arange(node.shape[-1]) * values[id(node)]
     if node.op == "scan" and not node.attrs["product"]:
         return np.arange(1, node.shape[-1] + 1) * np.cumsum(inputs[0], -1)
     if node.op in ("view", "broadcast", "concat", "take"):

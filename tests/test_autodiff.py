@@ -220,11 +220,52 @@ def test_the_bound_of_rounding_errors_holds_and_is_no_wild_guess():
         assert bp.rounding_error(f)(x.astype(float), w.astype(float)) < 1e-8 * bound
 
 
+@pytest.mark.parametrize(
+    "f", [lambda x: o.prod(x), lambda x: o.sum(o.cumprod(x)), lambda x: o.sum(o.prod(x, axis=0))]
+)
+def test_the_bound_of_rounding_errors_of_products_holds(f):
+    for seed in range(20):
+        x = np.random.default_rng(seed).uniform(0.9, 1.1, (4, 30)).astype("f4")
+        single = bp.value_and_grad(f)(x)[0]
+        double = bp.value_and_grad(f)(x.astype(float))[0]
+        assert abs(single - double) <= bp.rounding_error(f)(x) < 1e-4 * abs(double)
+
+
 def test_rounding_of_a_cancelling_difference_by_hand():
     """(x + a) - a: rounding x + a is off by half a unit of 1000, and the difference is exact."""
     value = bp.rounding_error(lambda x: (x + 1000.0) - 1000.0)(np.float64(0.1))
     unit = np.finfo(float).eps / 2
     assert value == pytest.approx(unit * (1000.1 + 0.1), rel=1e-9)
+
+
+def test_conditions_combine_as_those_of_numpy_do():
+    x = RNG.normal(size=(5, 4))
+    for f in (
+        lambda where, x: where((x > 0) & (x < 1), x * x, 0.0),
+        lambda where, x: where((x > 1) | (x < 0), x * x, 2.0),
+        lambda where, x: where((x > 0) ^ (x < 1), x * x, 2.0),
+        lambda where, x: where(~(x > 0), x * x, 2.0),
+        lambda where, x: where((np.arange(4) > 1) & (x > 0), x * x, 0.0),
+        lambda where, x: where((np.arange(4) > 1) | (x > 0), x * x, 0.0),
+    ):
+        value, slope = bp.value_and_grad(lambda x, f=f: o.sum(f(o.where, x)))(x)
+        expected = f(np.where, x)
+        assert value == pytest.approx(expected.sum(), rel=1e-12)
+        np.testing.assert_allclose(slope, np.where(expected == x * x, 2 * x, 0.0))
+
+
+def test_the_same_symbolic_value_equals_itself():
+    value, node = o.constant([1.0, 2.0]), bp.Input(3)
+    assert value == value
+    assert not (value != value)  # noqa: SIM202
+    assert value in [value, 3] and node in [bp.Dense(2), node]
+    assert node != bp.Input(3)
+
+
+def test_numbers_of_arguments_may_be_numpys():
+    g = bp.grad(lambda x, y: x * x * y, argnums=np.int64(1))(3.0, 5.0)
+    assert g == 9.0
+    assert bp.grad(lambda x, y: x * x * y, argnums=np.arange(2))(3.0, 5.0) == (30.0, 9.0)
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -235,6 +276,13 @@ def test_rounding_of_a_cancelling_difference_by_hand():
     [
         (lambda x: x if x > 0 else -x, "bp.ops.where"),
         (lambda x: max(x, 1.0), "bp.ops.where"),
+        (lambda x: x if x == o.abs(x) else -x, "bp.ops.where"),
+        (lambda x: x if x != o.abs(x) else -x, "bp.ops.where"),
+        (lambda x: x in [o.abs(x)], "bp.ops.equal"),
+        (lambda x: np.absolute(x), "bp.ops.abs"),
+        (lambda x: np.diagonal(x), "there is none of diagonal"),
+        (lambda x: np.cbrt(x), "there is none of cbrt"),
+        (lambda x: np.concatenate([x, x]), "bp.ops.concatenate"),
         (lambda x: math.exp(x), "bp.ops"),
         (lambda x: np.exp(x), "bp.ops.exp"),
         (lambda x: np.asarray(x) + 1, "bp.ops.exp"),
@@ -275,6 +323,8 @@ def test_a_gradient_needs_one_number():
         (lambda: o.constant([1.0, 2.0])[:, 0], IndexError, "2 axes"),
         (lambda: o.take(o.constant([1.0]), [0.5]), IndexError, "whole numbers"),
         (lambda: o.take(o.constant([1.0]), [1]), IndexError, "out of range"),
+        (lambda: bp.grad(lambda x: o.sum(x[x > 0]))(np.ones(3)), IndexError, "bp.ops.where"),
+        (lambda: bp.grad(lambda x: o.sum(o.take(x, x == 1)))(np.ones(3)), IndexError, "where"),
         (lambda: o.concatenate([o.constant([1.0]), o.constant([[1.0]])]), ValueError, "differ"),
         (lambda: o.softmaxx, AttributeError, "did you mean 'softmax'"),
         (lambda: o.add("a", 1.0), TypeError, "str"),

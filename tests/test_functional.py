@@ -332,6 +332,8 @@ MISTAKES = {
         TypeError,
         ["layers[1]", "call it"],
     ),
+    "nothing to join": (lambda: bp.concat([]), ValueError, ["Concat", "empty list"]),
+    "nothing to add": (lambda: bp.add([]), ValueError, ["Add", "empty list"]),
     "inputs that are no list": (lambda: bp.add(*branches()), TypeError, ["positional"]),
     "one input to merge": (lambda: bp.add([bp.Input(3)]), ValueError, ["Add", "two inputs"]),
     "several inputs": (

@@ -119,3 +119,20 @@ def test_a_training_that_goes_on_is_not_warned_about_again():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fit(model)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "1"])
+def test_seeds_that_are_none(seed):
+    """The same ones in both places, before anything is drawn."""
+    model = bp.Sequential([bp.Input(4), bp.Dense(3)])
+    with pytest.raises((ValueError, TypeError), match="seed"):
+        model.compile(loss="mse", seed=seed)
+    model.compile(loss="mse", seed=2**64 - 1)
+    before = model.predict(X)
+    with pytest.raises((ValueError, TypeError), match="seed"):
+        model.initialize(seed)
+    np.testing.assert_array_equal(model.predict(X), before)
+    model.initialize(3)
+    assert not np.array_equal(model.predict(X), before)
+    model.initialize(2**64 - 1)
+    np.testing.assert_array_equal(model.predict(X), before)

@@ -380,6 +380,15 @@ def test_pytorch_agrees():
         np.testing.assert_allclose(view, p[name].detach().numpy(), rtol=1e-8, atol=1e-12)
 
 
+def test_no_log_has_two_meanings():
+    """An output named "val" would log its loss as "val_loss", which is that of validation data."""
+    x = bp.Input(5)
+    model = bp.Model(x, [bp.Dense(2, name="val")(x), bp.Dense(2, name="test")(x)])
+    with pytest.raises(ValueError, match=r"'val_loss'.*another name"):
+        model.compile(loss="mse")
+    bp.Model(x, bp.Dense(2, name="val")(x)).compile(loss="mse")  # the only one has no prefix
+
+
 # -- errors ----------------------------------------------------------------------------------------
 
 MISTAKES = {

@@ -11,6 +11,7 @@ from refusal import CLASSES, X, classifier, state
 import pybp as bp
 
 DTYPES = ["float32", "float64"]
+RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 20])
@@ -129,6 +130,40 @@ def test_predictors_of_one_model_run_at_once():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_predictor_at_work_refuses_a_second_thread():
+    """Rather than to answer one thread with another's rows."""
+    model = bp.Sequential([bp.Input(200), bp.Dense(400, activation="tanh"), bp.Dense(3)])
+    model.compile(loss="mse", seed=0)
+    rows = [RNG.normal(size=(3000, 200)).astype("f4") for _ in range(4)]
+    expected, shared = [model.predict(x) for x in rows], model.predictor(3000)
+    answered, refused, wrong = [], [], []
+
+    def ask(i):
+        for _ in range(30):
+            try:
+                shared(rows[i])
+                answered.append(i)
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    def ask_in_turn(i):
+        for _ in range(10):
+            with lock:
+                wrong.append(not np.allclose(shared(rows[i]), expected[i], rtol=1e-4, atol=1e-5))
+
+    lock = threading.Lock()
+    for work in (ask, ask_in_turn):
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(answered) + len(refused) == 120 and answered and refused
+    assert all("for each thread" in text for text in refused)
+    assert len(wrong) == 40 and not any(wrong)
+    np.testing.assert_allclose(shared(rows[1]), expected[1], rtol=1e-4, atol=1e-5)
 
 
 def test_a_file_saved_during_a_training_is_whole_or_refused(tmp_path):

@@ -202,3 +202,7 @@ pb_status pb_map(pb_plan *p, const pb_source *source, int64_t rows, void *out, d
   if (atomic_load(&m.refused)) return PB_NOT_FINITE;
   return atomic_load(&m.failed) ? PB_NO_MEMORY : PB_OK;
 }
+
+bool pb_enter(pb_gate *gate) { return !atomic_exchange(&gate->taken, true); }
+
+void pb_leave(pb_gate *gate) { atomic_store(&gate->taken, false); }

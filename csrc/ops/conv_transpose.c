@@ -18,10 +18,11 @@ enum { X, WEIGHT, BIAS };
 /* The convolution that it turns round. */
 static bool geometry_of(const pb_attr *attr, const pb_shape *x, const pb_shape *w,
                         conv_geometry *g) {
-  int64_t outputs = w->dim[1] * attr[GROUPS].i;
-  if (attr[GROUPS].i < 1 || attr[GROUPS].i > CONV_LARGEST ||
-      !weights_fit(attr, x, w, x->dim[0], outputs))
+  if (attr[GROUPS].i < 1 || attr[GROUPS].i > CONV_LARGEST || w->ndim != 4 ||
+      w->dim[1] > CONV_LARGEST)
     return false;
+  int64_t outputs = w->dim[1] * attr[GROUPS].i;
+  if (!weights_fit(attr, x, w, x->dim[0], outputs)) return false;
   for (int i = OUTPUT_PAD_H; i <= OUTPUT_PAD_W; i++)
     if (attr[i].i < 0 || attr[i].i > CONV_LARGEST) return false;
   *g = (conv_geometry){outputs, x->dim[0], attr[GROUPS].i, {0}, {0}};

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pybp import layouts
 from pybp.checks import real, whole
 from pybp.graph import Node
@@ -51,6 +53,15 @@ class Input(Layer, Symbolic):
         if abs(self.scale) < 1e-37:  # float32 has no smaller normal numbers
             raise ValueError(f"Input: a scale of {scale!r} would hide all inputs")
         self.layout = layouts.check(layout, self.shape, "Input")
+
+    def __eq__(self, other: object) -> Any:
+        """Among layers it is itself and no other one; as a value it is like all values."""
+        return self is other if isinstance(other, Layer) else super().__eq__(other)
+
+    def __ne__(self, other: object) -> Any:
+        return self is not other if isinstance(other, Layer) else super().__ne__(other)
+
+    __hash__ = Symbolic.__hash__
 
     def config(self) -> dict:
         """The arguments that make an equal layer, without a layout where there is none."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from pybp.fuse import decode
 from pybp.graph import Node
 from pybp.operators import Symbolic
 from pybp.ops.symbols import Value, as_node, constant, distinct, spread
 
 MOST_INPUTS = 6  # of one concat
+CONDITIONS = {"less", "less_equal", "equal", "not_equal"}  # steps
 
 
 def axis_of(axis: int, ndim: int, what: str) -> int:
@@ -204,6 +206,11 @@ def index(x: Value, key: Any) -> Node:
             if not -n <= k < n:
                 raise IndexError(f"index {k} is out of range for an axis of length {n}")
             offset += int(k) % n * stride
+        elif _is_condition(k):
+            raise IndexError(
+                "a symbolic condition selects nothing, for how much would be left is not known: "
+                "write bp.ops.where(condition, x, 0)"
+            )
         elif taken is None:
             taken = (len(dims), k)
             dims.append(n)
@@ -214,6 +221,13 @@ def index(x: Value, key: Any) -> Node:
     return part if taken is None else take(part, taken[1], taken[0])
 
 
+def _is_condition(value: Any) -> bool:
+    """Whether a symbolic value is what a comparison says."""
+    if not isinstance(value, Node) or value.op != "expression":
+        return False
+    return decode(value.attrs["program"])[-1][0] in CONDITIONS
+
+
 def take(x: Value, indices: Value, axis: int = 0) -> Node:
     """Slices of x along an axis, by their numbers: an array, or a symbolic value of whole numbers.
 
@@ -221,6 +235,11 @@ def take(x: Value, indices: Value, axis: int = 0) -> Node:
     """
     x = as_node(x, "take")
     at = axis_of(axis, x.ndim, "take")
+    if _is_condition(indices):
+        raise IndexError(
+            "bp.ops.take reads at whole numbers, and a condition is none: write "
+            "bp.ops.where(condition, x, 0)"
+        )
     if isinstance(indices, Symbolic):
         indices = as_node(indices, "take")
     else:
