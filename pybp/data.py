@@ -89,7 +89,9 @@ def as_rows(value: object, node: Node, what: str) -> np.ndarray:
         single = f"; for a single row use {what}[None, :]" if array.size == size else ""
         raise ValueError(f"{wanted} got {array.shape}{single}")
     if math.prod(array.shape[1:]) != size:
-        raise ValueError(f"{wanted} got {array.shape}")
+        listed = isinstance(value, list | tuple) and np.ndim(value[0]) == len(shape) + 1
+        remedy = "; pass the array itself, not a list of arrays" if listed else ""
+        raise ValueError(f"{wanted} got {array.shape}{remedy}")
     if node.layout and array.ndim > 2 and long_axes(array.shape[1:]) != long_axes(shape):
         raise ValueError(
             f"{wanted} got {array.shape}: name its axes by `layout`, or move them with np.moveaxis"

@@ -13,6 +13,12 @@ class NotAdaptedError(RuntimeError):
     """A model was used before `adapt` told its scaler what the data are like."""
 
 
+OUTSIDE = (
+    "a function in it is asked outside its domain, such as log of a negative number or 0/0: keep "
+    "it inside with bp.ops.where or bp.ops.maximum"
+)
+
+
 class DivergenceError(ArithmeticError):
     """A value went non-finite.
 

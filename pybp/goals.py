@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pybp import losses
 from pybp.checks import real
 from pybp.errors import unknown
@@ -89,6 +91,8 @@ def _weights(given: object, names: Sequence[str]) -> list[float]:
         return [1.0] * len(names)
     if isinstance(given, Mapping):
         given = by_name(given, names, "loss_weights", "output", 1.0)
+    if isinstance(given, np.ndarray) and given.ndim == 1:
+        given = given.tolist()
     if not isinstance(given, list | tuple):
         raise TypeError(
             f"loss_weights must be a list of numbers, or a dict by outputs' names, got {given!r}"

@@ -85,7 +85,7 @@ class Node(Symbolic):
     """
 
     op: str
-    inputs: tuple[Node, ...] = field(default=(), repr=False)  # else shared ones repeat without end
+    inputs: tuple[Node, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     attrs: dict = field(default_factory=dict)
     layer: str = ""
@@ -96,7 +96,7 @@ class Node(Symbolic):
     flops: int = 0
     saved: int = 0
     saved_once: int = 0
-    call: Call | None = field(default=None, repr=False)
+    call: Call | None = None
     layout: str | None = None
     image: bool = False
 
@@ -122,6 +122,9 @@ class Node(Symbolic):
                 (first.layout, first.image) if first is not None and alike else ("", False)
             )
         self.image = self.image or self.layout == "NCHW"
+
+    def __repr__(self) -> str:
+        return f"Node({self.op!r}, layer={self.layer!r}, shape={self.shape})"
 
     @property
     def flags(self) -> set[str]:

@@ -16,9 +16,9 @@ import numpy as np
 from pybp import binding, data, layouts
 from pybp._core import Predictor, Shortcut, Source, lanes
 from pybp.blocks import into_blocks
-from pybp.errors import DivergenceError
+from pybp.errors import OUTSIDE, DivergenceError
 from pybp.goals import all_names
-from pybp.graph import Node, in_parts
+from pybp.graph import Node, in_parts, topological
 from pybp.lower import Lowered, Request, capacity_for, lower
 
 if TYPE_CHECKING:
@@ -150,11 +150,20 @@ def _overflow(model: Model, arrays: tuple[Any, ...], row: int) -> DivergenceErro
     outputs = activations(model, tuple(array[row : row + 1] for array in arrays))
     bad = [name for name, value in outputs.items() if not np.isfinite(value).all()]
     name = bad[0] if bad else model._output.layer
+    if bad and np.isnan(outputs[name]).any() and has_functions(model, name):
+        return DivergenceError(
+            f"layer {name!r} gives NaN for row {row} of x: its values overflow, or {OUTSIDE}", name
+        )
     return DivergenceError(
         f"layer {name!r} overflows for row {row} of x: its values lie outside what {model.dtype} "
         "holds; scale the inputs or compile with dtype='float64'",
         name,
     )
+
+
+def has_functions(model: Model, layer: str) -> bool:
+    """Whether a layer has functions of `bp.ops` in it, which may be asked outside their domain."""
+    return any(n.op == "expression" and n.layer == layer for n in topological(model._outputs))
 
 
 def predictor(model: Model, batch_size: int) -> Any:

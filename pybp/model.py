@@ -67,6 +67,7 @@ class Model:
         self.layers: list[Layer] = network.layers
         self.metadata: dict[str, str] = {}
         self._outputs = [layouts.as_given(node) for node in network.nodes(network.outputs)]
+        parameters.inherit_frozen(self)
         self._store: ParameterStore | None = None
         self._optimizer: optim.Optimizer | None = None
         self._goals: tuple[Goal, ...] = ()
@@ -82,8 +83,9 @@ class Model:
     def __call__(self, x: object) -> Node | list[Node]:
         """The model as a layer: its output, or the list of them, for other inputs than its own.
 
-        Its layers become layers of the model that is made of the result, under names settled there,
-        and share nothing with this one. Where this model is compiled, they start from the values
+        Its layers become layers of the model that is made of the result, under names settled there
+        (a name that is taken gets a number: "code_1"), and share nothing with this one. Those that
+        are frozen here are frozen there. Where this model is compiled, they start from the values
         that its parameters have when the other is compiled for the first time.
 
             features = bp.Model(image, code)    # trained

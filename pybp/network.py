@@ -143,9 +143,12 @@ def _replacing(feed: Node, node: Node) -> Node:
 # -- settling --------------------------------------------------------------------------------------
 
 
-def settle(uses: Sequence[Use], sources: Mapping[int, int]) -> list[Step]:
-    """The steps with their names and nodes; `sources` says which array an input reads."""
-    names = _names([layer for layer, _, _ in uses])
+def settle(
+    uses: Sequence[Use], sources: Mapping[int, int], from_models: bool = False
+) -> list[Step]:
+    """The steps with their names and nodes; `sources` says which array an input reads, and
+    `from_models` that any layer may have come from a model, as is not known of those of a file."""
+    names = _names(uses, from_models)
     steps: list[Step] = []
     count: dict[str, int] = {}
     known: dict[str, tuple[Any, Node]] = {}
@@ -192,24 +195,25 @@ def labels(nodes: Sequence[Node]) -> list[str]:
     except ValueError:  # they are parts of one
         return [node.layer for node in nodes]
     uses, index = uses_of(order)
-    names = _names([layer for layer, _, _ in uses])
+    names = _names(uses)
     return [names[id(uses[index[id(node)]][0])] for node in nodes]
 
 
-def _names(layers: Sequence[Layer]) -> dict[int, str]:
-    """A name for every layer, by id: its own, or the first of kind0, kind1, ... that is free."""
-    own = {layer.name for layer in layers}
+def _names(uses: Sequence[Use], from_models: bool = False) -> dict[int, str]:
+    """A name for every layer, by id: its own, or the first of kind0, kind1, ... that is free. One
+    that comes from a model gives up its own where that is taken, and is name_1, name_2, ..."""
+    own = {layer.name for layer, _, _ in uses}
     found: dict[int, str] = {}
     taken: set[str] = set()
-    for layer in layers:
+    for layer, _, origin in uses:
         if id(layer) in found:
             continue
         name = layer.name
-        if name is None:
-            kind, i = layer.kind(), 0
-            while f"{kind}{i}" in own or f"{kind}{i}" in taken:
+        if name is None or (name in taken and (origin or from_models)):
+            stem, i = (layer.kind(), 0) if name is None else (f"{name}_", 1)
+            while f"{stem}{i}" in own or f"{stem}{i}" in taken:
                 i += 1
-            name = f"{kind}{i}"
+            name = f"{stem}{i}"
         if name in taken:
             raise ValueError(f"two layers are named {name!r}: names must differ")
         taken.add(name)
@@ -239,7 +243,7 @@ def traced(inputs: object, outputs: object) -> Network:
         )
     order = ordered([*ins, *outs])
     uses, index = uses_of(order)
-    names = _names([layer for layer, _, _ in uses])
+    names = _names(uses)
     label = {id(n): names[id(uses[index[id(n)]][0])] for n in order}
     _check_ends(ins, outs, order, label)
     sources = {index[id(n)]: k for k, n in enumerate(ins)}
@@ -266,7 +270,7 @@ def restored(layers: Sequence[Layer], calls: Any, inputs: Any, outputs: Any) -> 
         raise ValueError("its inputs and outputs do not fit its calls")
     if len(ins) + len(outs) >= MAX_SOURCES or len({id(uses[i][0]) for i in ins}) < len(ins):
         raise ValueError("it has too many inputs and outputs")
-    steps = settle(uses, {i: k for k, i in enumerate(ins)})
+    steps = settle(uses, {i: k for k, i in enumerate(ins)}, from_models=True)
     return Network(steps, tuple(ins), tuple(outs))
 
 

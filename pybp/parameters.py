@@ -45,6 +45,21 @@ def set_frozen(model: Model, names: Iterable[str]) -> None:
         del model._plans[key]
 
 
+def inherit_frozen(model: Model) -> None:
+    """What is frozen in the models that layers were taken from is frozen in this one."""
+    origins = {step.name: step.origin for step in model.network.steps if step.origin}
+    theirs = {
+        of: {p.name: p.trainable for own in _by_layer(of).values() for p in own}
+        for of in {of for of, _ in origins.values()}
+    }
+    for layer, own in _by_layer(model).items() if origins else ():
+        step = layer.split(".")[0]
+        if step in origins:
+            of, name = origins[step]
+            for p in own:
+                p.trainable = theirs[of][name + p.name[len(step) :]]
+
+
 def inherit(model: Model, store: ParameterStore) -> None:
     """Values for the layers that were taken from compiled models, out of those."""
     for step in model.network.steps:

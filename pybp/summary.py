@@ -18,12 +18,13 @@ WORDS = 4  # columns of words, before those of numbers
 
 def table(network: Network) -> str:
     """Layers by name with their role, their output's shape, parameters, and FLOPs of one row's
-    forward pass; where they are no plain chain, also with what they are connected to."""
+    forward pass; where they are no plain chain, also with what they are connected to. What training
+    leaves as it is says so."""
     nodes = topological(network.nodes(network.outputs))
     steps = network.steps
     role = _roles(network, {n.layer.split(".")[0] for n in nodes if n.op in WITH_UNITS})
     rows: list[tuple[str, ...]] = []
-    parameters = flops = 0
+    parameters = frozen = flops = 0
     for step in steps:
         inputs = [steps[i] for i in step.inputs]
         own = [n for n in _between(step.node, [s.node for s in inputs]) if n.op != "feed"]
@@ -32,8 +33,10 @@ def table(network: Network) -> str:
         count = sum(sizes.values()) if first else 0
         work = sum(n.flops for n in own if n.op not in MOVES)
         parameters, flops = parameters + count, flops + work
+        stays = count > 0 and not any(p.trainable for n in own for p in n.parameters)
+        frozen += count * stays
         activation = name_of(getattr(step.layer, "activation", None))
-        kind = f"{type(step.layer).__name__} {activation}".rstrip()
+        kind = " ".join(filter(None, (type(step.layer).__name__, activation, "(frozen)" * stays)))
         shape = f"(N, {', '.join(map(str, given_shape(step.node)))})"
         words = (step.label, role[step.label], kind, shape)
         behind = () if network.is_chain else (", ".join(s.label for s in inputs),)
@@ -42,9 +45,10 @@ def table(network: Network) -> str:
     titles = (*TITLES[:WORDS], *linked, *TITLES[WORDS:])
     blank = ("",) * (WORDS - 1 + len(linked))
     total = ("total", *blank, f"{parameters:,}", f"{flops:,}")
-    lines = _aligned([titles, *rows, total], WORDS + len(linked))
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    still = [("of which frozen", *blank, f"{frozen:,}", "")] if frozen else []
+    lines = _aligned([titles, *rows, total, *still], WORDS + len(linked))
+    rule, end = "-" * max(map(len, lines)), len(rows) + 1
+    return "\n".join([lines[0], rule, *lines[1:end], rule, *lines[end:]])
 
 
 def _between(node: Node, inputs: Sequence[Node]) -> list[Node]:

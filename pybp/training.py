@@ -15,11 +15,11 @@ from pybp._core import Run, Source
 from pybp.binding import Sources
 from pybp.blocks import STARTS, into_blocks
 from pybp.checks import boolean, whole
-from pybp.errors import DivergenceError
+from pybp.errors import OUTSIDE, DivergenceError
 from pybp.goals import all_names
 from pybp.graph import OPS, topological
 from pybp.history import History
-from pybp.inference import evaluate
+from pybp.inference import evaluate, has_functions
 from pybp.lanes import into_lanes
 from pybp.lower import Lowered, Request, capacity_for, sharing
 from pybp.progress import Progress
@@ -252,7 +252,8 @@ class _Trainer:
         name = next(name for name in store.parameters if not np.isfinite(store.view(name)).all())
         raise DivergenceError(
             f"training diverged at step {run.step - 1}: parameter {name} went non-finite in its "
-            "update; use a smaller learning rate and start from initialize() or a saved model",
+            "update; use a smaller learning rate and start from initialize() or a saved model. In "
+            "functions of your own, look for a derivative that is not finite, as that of sqrt at 0",
             name,
             run.step - 1,
             self.history.epochs - 1,
@@ -296,6 +297,8 @@ class _Trainer:
             node = self.lowered.order[self.lowered.instructions[index]["node"]]
             op = node.layer
             what = f"layer {op!r} overflowed"
+            if has_functions(self.model, op):
+                what += f", or {OUTSIDE}"
             if "per_row" in node.flags:
                 what = f"the {op} is not finite"
         rate = float(cursor.rates(self.model, np.array([run.step]))[0])

@@ -61,6 +61,39 @@ def test_an_overflow_in_a_hidden_layer_is_blamed_on_that_layer():
     assert caught.value.step == 0
 
 
+class Function(bp.Layer):
+    """f of its input."""
+
+    def __init__(self, f, name=None):
+        super().__init__(name)
+        self.f = f
+
+    def build(self, x, name):
+        return self.f(x)
+
+
+def test_a_function_outside_its_domain_is_told_from_an_overflow():
+    model = bp.Sequential([bp.Input(4), Function(bp.ops.log, name="own"), bp.Dense(1)])
+    model.compile(loss="mse", seed=0)
+    for call in (
+        lambda: model.predict(-np.ones((3, 4))),
+        lambda: model.fit(-np.ones((3, 4)), np.ones(3), verbose=0),
+    ):
+        with pytest.raises(DivergenceError, match=r"'own'.*outside its domain.*bp.ops.where"):
+            call()
+    model = bp.Sequential([bp.Input(4), Function(bp.ops.exp, name="own"), bp.Dense(1)])
+    model.compile(loss="mse", seed=0)
+    with pytest.raises(DivergenceError, match="'own' overflows for row 2"):
+        model.predict(np.repeat([[0.0], [1.0], [1000.0]], 4, axis=1))
+
+
+def test_a_derivative_that_is_not_finite_is_looked_for():
+    model = bp.Sequential([bp.Input(4), bp.Dense(3), Function(lambda h: bp.ops.sqrt(h - h))])
+    model.compile(loss="mse", seed=0)
+    with pytest.raises(DivergenceError, match=r"dense0.weight.*derivative"):
+        model.fit(np.ones((3, 4)), np.ones((3, 3)), verbose=0)
+
+
 @pytest.mark.parametrize("layout, shape", [("NCHW", (3, 8, 9)), ("NHWC", (8, 9, 3))])
 @pytest.mark.parametrize("layer", ["first", "second", "last"])
 def test_the_blame_is_right_where_outputs_share_memory(layout, shape, layer):

@@ -62,6 +62,7 @@ NO_ARRAYS = {
     "a mapping": ({"x": 1}, TypeError),
     "a set": ({1, 2}, TypeError),
     "a generator": ((row for row in X), TypeError),
+    "a list of arrays": ([X, X], ValueError),
     "a ragged list": ([[1, 2, 3, 4], [1, 2, 3]], ValueError),
 }
 

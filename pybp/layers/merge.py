@@ -9,6 +9,7 @@ from pybp._core import MAX_INPUTS
 from pybp.graph import Node, in_parts
 from pybp.layers.base import Layer
 from pybp.layouts import ORDERS, alike, given_shape
+from pybp.operators import Symbolic
 
 __all__ = [
     "Add",
@@ -192,4 +193,6 @@ def minimum(inputs: Sequence[object], *, name: str | None = None) -> Node:
 
 def concat(inputs: Sequence[object], axis: int = -1, *, name: str | None = None) -> Node:
     """Nodes side by side along one axis of a row."""
+    if isinstance(axis, Symbolic):
+        raise TypeError("bp.concat takes a list of inputs: bp.concat([a, b])")
     return Concat(axis, name)(inputs)
