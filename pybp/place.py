@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pybp.store import ALIGN
 
 
@@ -31,16 +33,23 @@ def place(tensors: Sequence[Tensor], capacity: int, item: int) -> int:
     arena's size in bytes."""
     acts = [t for t in tensors if t.arena == "act"]
     size = {t.index: _bytes_of(t, capacity, item) for t in acts}
-    placed: list[Tensor] = []
-    for t in sorted(acts, key=lambda t: -size[t.index]):
-        rivals = [o for o in placed if o.first <= t.last and t.first <= o.last]
-        t.offset = 0
-        for other in sorted(rivals, key=lambda o: o.offset):
-            if t.offset + size[t.index] <= other.offset:
-                break
-            t.offset = max(t.offset, other.offset + size[other.index])
-        placed.append(t)
-    return max((t.offset + size[t.index] for t in acts), default=0)
+    # Of what is placed, by offset; long computations have thousands of tensors that live at once.
+    first, last, begin, end = np.zeros((4, len(acts)), np.int64)
+    for count, t in enumerate(sorted(acts, key=lambda t: -size[t.index])):
+        rivals = (first[:count] <= t.last) & (last[:count] >= t.first)
+        taken = np.maximum.accumulate(np.append(0, end[:count][rivals]))
+        gaps = np.append(begin[:count][rivals], np.iinfo(np.int64).max) - taken
+        t.offset = int(taken[(gaps >= size[t.index]).argmax()])
+        at = int(np.searchsorted(begin[:count], t.offset))
+        for column, value in (
+            (first, t.first),
+            (last, t.last),
+            (begin, t.offset),
+            (end, t.offset + size[t.index]),
+        ):
+            column[at + 1 : count + 1] = column[at:count]
+            column[at] = value
+    return int(end.max(initial=0))
 
 
 def _bytes_of(t: Tensor, capacity: int, item: int) -> int:
