@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import numpy as np
@@ -159,6 +160,15 @@ class Symbolic:
     def ndim(self) -> int:
         """How many axes a row has."""
         return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """How many numbers a row has."""
+        return math.prod(self.shape)
+
+    def flatten(self) -> Any:
+        """`bp.ops.ravel`."""
+        return _ops().ravel(self)
 
     @property
     def T(self) -> Any:  # noqa: N802  NumPy's name

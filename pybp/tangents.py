@@ -153,7 +153,10 @@ PARTIALS: dict[str, tuple[Factor, ...]] = {
         lambda v, x, y: 1 / y if isinstance(y, float) else o.reciprocal(y),
         lambda v, x, y: -v / y,
     ),
-    "power": (lambda v, x, y: y * o.power(x, y - 1), lambda v, x, y: v * o.log(x)),
+    "power": (
+        lambda v, x, y: y * o.power(o.where(o.equal(y, 0.0), 1.0, x), y - 1),
+        lambda v, x, y: v * o.log(o.where(o.equal(x, 0.0), 1.0, x)),
+    ),
     "maximum": _shares(smaller=False),
     "minimum": _shares(smaller=True),
     "arctan2": (lambda v, x, y: y / (x**2 + y**2), lambda v, x, y: -x / (x**2 + y**2)),

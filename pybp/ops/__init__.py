@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pybp.ops import convolution as _convolution
+from pybp.ops import einsum as _einsum
 from pybp.ops import elementwise as _elementwise
 from pybp.ops import linear as _linear
 from pybp.ops import reductions as _reductions
@@ -27,6 +28,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **_shaping.FUNCTIONS,
     **_reductions.FUNCTIONS,
     **_linear.FUNCTIONS,
+    **_einsum.FUNCTIONS,
     **_convolution.FUNCTIONS,
 }
 globals().update(FUNCTIONS)

@@ -6,7 +6,7 @@ import numpy as np
 
 from pybp.graph import Node
 from pybp.ops.reductions import sum as total
-from pybp.ops.shaping import expand_dims, reshape, strides_of, swapaxes
+from pybp.ops.shaping import diagonal, expand_dims, reshape, strides_of, swapaxes
 from pybp.ops.symbols import Value, apply, as_node, distinct, spread
 
 
@@ -108,4 +108,9 @@ def triu(x: Value, k: int = 0) -> Node:
     return apply("multiply", x, 1 - np.tri(x.shape[-2], x.shape[-1], k - 1), what="triu")
 
 
-FUNCTIONS = {f.__name__: f for f in (matmul, dot, outer, one_hot, tril, triu, swapaxes)}
+def trace(x: Value, offset: int = 0) -> Node:
+    """The sum of a matrix's diagonal."""
+    return total(diagonal(x, offset), -1)
+
+
+FUNCTIONS = {f.__name__: f for f in (matmul, dot, outer, one_hot, tril, triu, swapaxes, trace)}

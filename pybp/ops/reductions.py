@@ -95,9 +95,10 @@ def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Node:
 
 
 def logsumexp(x: Value, axis: Any = None, keepdims: bool = False) -> Node:
-    """log sum exp x along axes, without overflow."""
+    """log sum exp x along axes, without overflow; of values that are all -inf it is -inf."""
     x = as_node(x, "logsumexp")
     top = _stop(max(x, axis, keepdims=True))
+    top = e.where(apply("less", e.FUNCTIONS["abs"](top), math.inf), top, 0.0)
     found = apply("add", _log(sum(_exp(apply("subtract", x, top)), axis, keepdims=True)), top)
     return found if keepdims else reshape(found, sum(x, axis).shape)
 

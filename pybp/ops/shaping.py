@@ -12,7 +12,7 @@ import numpy as np
 from pybp.fuse import decode
 from pybp.graph import Node
 from pybp.operators import Symbolic
-from pybp.ops.symbols import Value, as_node, constant, distinct, spread
+from pybp.ops.symbols import Value, apply, as_node, constant, distinct, spread
 
 MOST_INPUTS = 6  # of one concat
 CONDITIONS = {"less", "less_equal", "equal", "not_equal"}  # steps
@@ -72,6 +72,11 @@ def reshape(x: Value, shape: int | Sequence[int]) -> Node:
     if math.prod(dims) != size or any(n < 1 for n in dims):
         raise ValueError(f"bp.ops.reshape: rows of shape {x.shape} do not fit shape {shape}")
     return view(x, dims, strides_of(dims))
+
+
+def ravel(x: Value) -> Node:
+    """All numbers of a row along one axis."""
+    return reshape(x, -1)
 
 
 def transpose(x: Value, axes: Sequence[int] | None = None) -> Node:
@@ -167,6 +172,26 @@ def flip(x: Value, axis: int | Sequence[int] | None = None) -> Node:
     return index(x, tuple(slice(None, None, -1 if a in back else 1) for a in range(x.ndim)))
 
 
+def diagonal(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
+    """Elements x[..., i, ..., i + offset, ...] of two axes, along a new last one."""
+    x = as_node(x, "diagonal")
+    a, b = axis_of(axis1, x.ndim, "diagonal"), axis_of(axis2, x.ndim, "diagonal")
+    if a == b:
+        raise ValueError(f"bp.ops.diagonal: axes {axis1} and {axis2} are the same one")
+    begin = (max(0, -offset), max(0, offset))
+    count = min(x.shape[a] - begin[0], x.shape[b] - begin[1])
+    if count < 1:
+        raise ValueError(f"bp.ops.diagonal: shape {x.shape} has no diagonal {offset}")
+    source, strides, first = _source(x)
+    rest = [i for i in range(x.ndim) if i not in (a, b)]
+    return view(
+        source,
+        [*(x.shape[i] for i in rest), count],
+        [*(strides[i] for i in rest), strides[a] + strides[b]],
+        first + begin[0] * strides[a] + begin[1] * strides[b],
+    )
+
+
 def index(x: Value, key: Any) -> Node:
     """x[key]: whole numbers, slices with steps of either sign, `...`, None, and one array or list
     of whole numbers or symbolic value, which takes slices by their numbers."""
@@ -228,6 +253,19 @@ def _is_condition(value: Any) -> bool:
     return decode(value.attrs["program"])[-1][0] in CONDITIONS
 
 
+def whole_numbers(indices: Any, n: int) -> np.ndarray:
+    """Numbers of places along an axis of length n, from -n on, as those from 0 on."""
+    array = np.asarray(indices)
+    if array.dtype.kind not in "iu":
+        raise IndexError(
+            f"indices are whole numbers, got {array.dtype}: parts that depend on a condition are "
+            "written bp.ops.where(condition, x, 0)"
+        )
+    if array.size and not (-n <= array.min() and array.max() < n):
+        raise IndexError(f"an index is out of range for an axis of length {n}")
+    return np.where(array < 0, array + n, array)
+
+
 def take(x: Value, indices: Value, axis: int = 0) -> Node:
     """Slices of x along an axis, by their numbers: an array, or a symbolic value of whole numbers.
 
@@ -243,20 +281,41 @@ def take(x: Value, indices: Value, axis: int = 0) -> Node:
     if isinstance(indices, Symbolic):
         indices = as_node(indices, "take")
     else:
-        array = np.asarray(indices)
-        if array.dtype.kind not in "iu":
-            raise IndexError(
-                f"indices are whole numbers, got {array.dtype}: parts that depend on a condition "
-                "are written bp.ops.where(condition, x, 0)"
-            )
-        if array.size and not (-x.shape[at] <= array.min() and array.max() < x.shape[at]):
-            raise IndexError(f"an index is out of range for an axis of length {x.shape[at]}")
-        indices = constant(np.where(array < 0, array + x.shape[at], array), "take")
+        indices = constant(whole_numbers(indices, x.shape[at]), "take")
     first = transpose(x, [at, *(a for a in range(x.ndim) if a != at)])
     found = Node("take", (first, indices), layer=x.layer)
     lead, rest = indices.ndim, x.ndim - 1
     order = [*range(lead, lead + at), *range(lead), *range(lead + at, lead + rest)]
     return transpose(found, order)
+
+
+def take_along_axis(x: Value, indices: Value, axis: int = -1) -> Node:
+    """The element of every line along an axis that `indices` names there: whole numbers of as many
+    axes as `x` has, an array or a symbolic value, which are broadcast beside the axis.
+
+    Numbers that the axis has not give NaN when they are symbolic, and an error when they are not.
+    """
+    x = as_node(x, "take_along_axis")
+    at = axis_of(axis, x.ndim, "take_along_axis")
+    n = x.shape[at]
+    if not isinstance(indices, Symbolic):
+        indices = constant(whole_numbers(indices, n), "take_along_axis")
+    indices = as_node(indices, "take_along_axis")
+    if indices.ndim != x.ndim:
+        raise ValueError(
+            f"bp.ops.take_along_axis: rows of shape {x.shape} are indexed by as many axes, got "
+            f"{indices.shape}"
+        )
+    lead = [k for k in range(x.ndim) if k != at]
+    wide = [x.shape[k] for k in lead]
+    lines = transpose(x, [*lead, at])
+    chosen = transpose(indices, [*lead, at])
+    chosen = broadcast_to(chosen, (*wide, indices.shape[at]))
+    inside = apply("multiply", chosen >= 0.0, chosen < float(n))
+    first = np.arange(math.prod(wide), dtype=np.float64).reshape(*wide, 1) * n
+    number = apply("where", inside, apply("add", chosen, first), -1.0, what="take_along_axis")
+    found = take(ravel(lines), number)
+    return transpose(found, [*range(at), x.ndim - 1, *range(at, x.ndim - 1)])
 
 
 def concatenate(values: Iterable[Value], axis: int = 0) -> Node:
@@ -328,6 +387,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         *(reshape, transpose, swapaxes, expand_dims, squeeze, broadcast_to, flip, index, take),
-        *(concatenate, stack, split, roll, moveaxis, repeat, tile, diff),
+        *(concatenate, stack, split, roll, moveaxis, repeat, tile, diff, ravel, diagonal),
+        take_along_axis,
     )
 }

@@ -30,8 +30,7 @@ def as_array(value: Value, what: str) -> np.ndarray:
     if isinstance(value, bool):
         raise TypeError(
             f"bp.ops.{what}: got {value}, a plain bool: compare two symbolic values by "
-            "bp.ops.equal or bp.ops.not_equal, since `==` between them asks whether they are the "
-            "same object"
+            "bp.ops.equal or bp.ops.not_equal, since `==` only knows a value itself"
         )
     try:
         array = np.asarray(value)

@@ -1,0 +1,96 @@
+"""Functions of `bp.ops` at kinks, zeros and infinities, their mistakes, and how they are merged."""
+
+import numpy as np
+import pytest
+from test_ops_functions import run
+
+import pybp as bp
+from pybp import ops as o
+from pybp.graph import Node, Parameter
+from pybp.init import Constant
+from pybp.lower import Request, lower
+from pybp.store import ParameterStore
+from pybp.testing import check_grad
+
+
+def test_equal_operands_of_extremes_share_the_gradient():
+    x = np.array([1.0, 1.0, 0.0])
+    assert bp.grad(lambda x: o.max(x))(x).tolist() == [0.5, 0.5, 0.0]
+    assert bp.grad(o.maximum, (0, 1))(2.0, 2.0) == (0.5, 0.5)
+    assert bp.grad(o.minimum, (0, 1))(2.0, 2.0) == (0.5, 0.5)
+
+
+def test_products_with_zeros_have_their_derivatives():
+    x = np.array([2.0, 0.0, 3.0])
+    assert bp.grad(lambda x: o.prod(x))(x).tolist() == [0.0, 6.0, 0.0]
+    check_grad(lambda x: o.sum(o.cumprod(x)), x)
+    assert bp.hvp(lambda x: o.prod(x))(x, np.eye(3)[1]).tolist() == [3.0, 0.0, 2.0]
+
+
+def test_nan_stays_nan():
+    for f in (o.maximum, o.minimum, o.add, lambda x, y: o.max(o.stack([x, y]))):
+        for pair in ((np.nan, 1.0), (1.0, np.nan)):
+            assert np.isnan(run(f, pair))
+
+
+def test_powers_at_the_edges():
+    x = np.array([-2.0, 0.0, 2.0])
+    assert bp.grad(lambda x: o.sum(x**2.0))(x).tolist() == [-4.0, 0.0, 4.0]
+    assert bp.grad(lambda x: o.sum(x**0))(x).tolist() == [0.0, 0.0, 0.0]
+    assert bp.grad(o.power, 1)(0.0, 2.0) == 0.0
+    assert bp.grad(lambda x: o.sum(x**5.0))(x).tolist() == [80.0, 0.0, 80.0]
+    assert bp.hvp(lambda x: o.sum(x**0))(x, np.ones(3)).tolist() == [0.0, 0.0, 0.0]
+    assert bp.hvp(lambda x: o.sum(x**5.0))(x, np.ones(3)).tolist() == [-160.0, 0.0, 160.0]
+    assert bp.jvp(lambda p: o.sum(0.0**p))(np.array([2.0, 1.0]), np.ones(2))[1] == 0.0
+
+
+def test_logsumexp_of_infinite_values():
+    inf = np.inf
+    for values, expected in (([-inf, 1.0], 1.0), ([-inf, -inf], -inf), ([inf, 0.0], inf)):
+        assert run(o.logsumexp, [np.array(values)]) == expected
+    assert bp.grad(o.logsumexp)(np.array([-inf, 1.0])).tolist() == [0.0, 1.0]
+
+
+def test_chains_are_merged_into_one_instruction():
+    x = Node("feed", attrs={"source": 0, "scale": 1.0}, shape=(10,))
+    y = o.exp(-(x**2)) * o.sin(3 * x) + o.tanh(x) / (1 + x**2)
+    store = ParameterStore([Parameter("unused", (1,), Constant())], np.float64)
+    names = [k["op"] for k in lower(Request(4, keep=[y]), store).instructions]
+    assert names == ["feed", "expression"]
+
+
+@pytest.mark.parametrize(
+    ("said", "shapes", "words"),
+    [
+        ("ij,jk->ik", [(3, 4), (5, 2)], "'j' is both 4 and 5"),
+        ("ij,jk->ik", [(3, 4)], "of 2 operands, got 1"),
+        ("ijk->i", [(3, 4)], r"3 axes in 'ijk', and its operand \(3, 4\)"),
+        ("...i->i", [(3, 4)], "letters"),
+        ("ij->ik", [(3, 4)], "every axis once"),
+        ("ij->ii", [(3, 3)], "every axis once"),
+    ],
+)
+def test_mistakes_in_einsum_are_named(said, shapes, words):
+    with pytest.raises(ValueError, match=words):
+        o.einsum(said, *(np.ones(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda x: o.diagonal(x, 4), ValueError, r"\(3, 4\) has no diagonal 4"),
+        (lambda x: o.diagonal(x, 0, 1, -1), ValueError, "the same one"),
+        (lambda x: o.take_along_axis(x, [[4]], 1), IndexError, "length 4"),
+        (lambda x: o.take_along_axis(x, [[0.5]], 1), IndexError, "whole numbers"),
+        (lambda x: o.take_along_axis(x, [0], 1), ValueError, r"\(3, 4\).*\(1,\)"),
+    ],
+)
+def test_mistakes_in_places_are_named(call, error, words):
+    with pytest.raises(error, match=words):
+        call(o.constant(np.ones((3, 4))))
+
+
+def test_places_that_are_not_there_are_nan():
+    x = np.arange(6.0).reshape(2, 3)
+    found = run(o.take_along_axis, [x, np.array([[2.0, 3.0], [-1.0, 0.0]])])
+    np.testing.assert_array_equal(found, [[2.0, np.nan], [np.nan, 3.0]])
