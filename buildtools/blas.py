@@ -31,7 +31,6 @@ class Blas:
 
     name: str
     macros: list[tuple[str, str | None]]
-    compile_flags: list[str] = field(default_factory=list)
     link_flags: list[str] = field(default_factory=list)
     library_dir: Path | None = None  # of the libraries to vendor
 
@@ -51,7 +50,6 @@ def choose() -> Blas:
         return Blas(
             name,
             [("PB_BLAS_PREFIX", "")],
-            compile_flags=_pkg_config("--cflags", name),
             link_flags=_pkg_config("--libs", name),
         )
     raise SystemExit(

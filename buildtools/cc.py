@@ -10,7 +10,7 @@ import os
 import re
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,6 @@ class Unit:
     macros: tuple[tuple[str, str | None], ...] = ()
     flags: tuple[str, ...] = ()
     include_dirs: tuple[str, ...] = (str(CSRC),)
-    watched: tuple[Path, ...] = field(default=())  # beyond the C headers
 
 
 def switch(name: str) -> str:
@@ -127,7 +126,7 @@ def sources(folder: str) -> tuple[Path, ...]:
 
 def headers() -> list[Path]:
     """Everything in csrc/ that a C file may include."""
-    return [path for path in CSRC.rglob("*") if path.suffix in {".h", ".def", ".inc"}]
+    return [path for path in CSRC.rglob("*") if path.suffix in {".h", ".def"}]
 
 
 def compile_units(compiler, todo: list[Unit], build_dir: Path) -> list[str]:
@@ -140,11 +139,10 @@ def compile_units(compiler, todo: list[Unit], build_dir: Path) -> list[str]:
     for unit in todo:
         folder = build_dir / unit.name
         stale = _flags_changed(folder, unit)
-        newest = max([newest_header, *(path.stat().st_mtime for path in unit.watched)])
         for source in unit.sources:
             (target,) = compiler.object_filenames([str(source)], output_dir=str(folder))
             objects.append(target)
-            needed = max(newest, source.stat().st_mtime)
+            needed = max(newest_header, source.stat().st_mtime)
             built = Path(target)
             if stale or not built.exists() or built.stat().st_mtime < needed:
                 jobs.append((unit, source, folder))

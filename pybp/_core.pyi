@@ -22,7 +22,6 @@ def infer(
     attrs: dict[str, Any],
     inputs: list[tuple[Shape, bool, bool]],
     out: tuple[Shape, bool, bool] = ...,
-    bits: int = ...,
 ) -> tuple[Shape, bool, bool, int, int, int] | None: ...
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
@@ -42,7 +41,6 @@ class Source:
 class Plan:
     dtype: np.dtype[Any]
     capacity: int
-    threads: int
     retired: bool
     def __init__(
         self,

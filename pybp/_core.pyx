@@ -289,11 +289,11 @@ cdef int fill_shape(pb_shape *out, tuple dims, bint batched, bint blocked=False)
 MAX_RESULTS, MAX_SOURCES, MAX_INPUTS = PB_MAX_RESULT, PB_MAX_SOURCE, PB_MAX_IN
 
 
-def infer(str op, dict attrs, list inputs, out=((), True, False), int bits=32):
+def infer(str op, dict attrs, list inputs, out=((), True, False)):
     """What an op's shape rule says: (shape, batched, blocked, saved per row, doubles saved once,
     flops per row), or None when the inputs, a list of (shape, batched, blocked), do not suit it.
     `out` is the shape of an op that has no inputs to infer it from."""
-    cdef const pb_op *row = pb_find_op(table(bits), op.encode())
+    cdef const pb_op *row = pb_find_op(table(32), op.encode())
     cdef pb_attr attr[PB_MAX_ATTR]
     cdef list lists = []
     cdef pb_shape shapes[PB_MAX_IN]
@@ -560,11 +560,6 @@ cdef class Plan:
     def scratch_bytes(self):
         """Memory beside the activations, of each thread."""
         return self.c.scratch_bytes
-
-    @property
-    def threads(self):
-        """How many threads the plan's work can feed."""
-        return self.c.threads
 
     cdef int bind(self, tuple sources, pb_source *out) except -1:
         if len(sources) != self.c.nsource or len(sources) > PB_MAX_SOURCE:

@@ -22,7 +22,6 @@ from pybp.graph import Node, in_parts, topological
 from pybp.lower import Lowered, Request, capacity_for, lower
 
 if TYPE_CHECKING:
-    from pybp.graph import Node
     from pybp.model import Model
 
 CHUNK = 128  # rows of one pass: its activations stay in cache

@@ -30,7 +30,7 @@ FORMAT = 2
 def save(model: Model, path: str | PathLike) -> None:
     """Write the model; an existing file is replaced in one step, or not at all."""
     import contextlib
-    import tempfile
+    import secrets
 
     import safetensors.numpy
 
@@ -41,15 +41,12 @@ def save(model: Model, path: str | PathLike) -> None:
         raise IsADirectoryError(f"cannot save to {path}: it is a folder; name a file in it")
     tensors = model.tensors()
     content = safetensors.numpy.save(tensors, {"pybp": _describe(model, tensors)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.parent / f".pybp-{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -182,9 +182,6 @@ def test_a_layer_may_stand_in_two_models_with_parameters_of_each():
     np.testing.assert_array_equal(first.predict(X), before)
 
 
-# -- sub-models ------------------------------------------------------------------------------------
-
-
 def autoencoder():
     x = bp.Input(6)
     code = bp.Dense(3, "tanh", name="code")(x)
@@ -192,88 +189,7 @@ def autoencoder():
     return whole, bp.Model(x, code)
 
 
-def test_a_model_is_a_layer_that_starts_from_its_trained_values():
-    whole, _ = autoencoder()
-    whole.compile(loss="mse", dtype="float64", seed=5)
-    whole.fit(X, X, epochs=2, verbose=0)
-    x = bp.Input(6)
-    larger = compiled(x, bp.Dense(2)(whole(bp.Activation("tanh")(x))))
-    np.testing.assert_array_equal(larger.parameters["code.weight"], whole.parameters["code.weight"])
-    found = larger.activations(X)["dense0"]
-    np.testing.assert_allclose(found, whole.predict(np.tanh(X)), rtol=1e-12, atol=1e-15)
-    larger.fit(X, Y, epochs=1, verbose=0)
-    assert (larger.parameters["code.weight"] != whole.parameters["code.weight"]).any()
-
-
-def test_values_pass_through_models_in_models():
-    _, coder = autoencoder()
-    coder.compile(loss="mse", dtype="float64", seed=8)
-    a = bp.Input(6)
-    middle = bp.Model(a, bp.Dense(4, "relu")(coder(a)))  # never compiled itself
-    b = bp.Input(6)
-    outer = compiled(b, bp.Dense(2)(middle(b)))
-    np.testing.assert_array_equal(outer.parameters["code.weight"], coder.parameters["code.weight"])
-
-
-def test_a_model_called_twice_shares_its_layers():
-    _, coder = autoencoder()
-    a, b = bp.Input(6), bp.Input(6)
-    model = compiled([a, b], bp.subtract([coder(a), coder(b)]))
-    assert list(model.parameters) == ["code.weight", "code.bias"]
-    assert not model.predict([X, X]).any()
-
-
-def test_models_of_equal_names_are_combined(tmp_path):
-    """As those of an ensemble are, which one script has trained."""
-    members = [autoencoder()[0] for _ in range(3)]
-    for seed, member in enumerate(members):
-        member.compile(loss="mse", dtype="float64", seed=seed)
-    x = bp.Input(6)
-    model = compiled(x, bp.average([member(x) for member in members]))
-    expected = np.mean([member.predict(X) for member in members], axis=0)
-    np.testing.assert_allclose(model.predict(X), expected, rtol=1e-12)
-    layers = [name.partition(".")[0] for name in model.parameters if name.endswith("bias")]
-    assert layers == ["code", "dense0", "code_1", "dense1", "code_2", "dense2"]
-    model.freeze(members[1])
-    assert model.state()["frozen"] == ["code_1", "dense1"]
-    model.save(tmp_path / "m.safetensors")
-    loaded = bp.load(tmp_path / "m.safetensors")
-    assert list(loaded.parameters) == list(model.parameters)
-    assert loaded.state()["frozen"] == ["code_1", "dense1"]
-    assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
-    with pytest.raises(ValueError, match="two layers are named 'code'"):
-        bp.Model(x, bp.Dense(3, name="code")(members[0](x)))
-
-
-def test_what_is_frozen_in_a_model_is_frozen_where_it_is_a_layer():
-    x = bp.Input(6)
-    inner = bp.Model(x, bp.Dense(6, name="b")(bp.Dense(4, name="a", trainable=False)(x)))
-    middle_in = bp.Input(6)
-    middle = bp.Model(middle_in, bp.Dense(6, name="c")(inner(middle_in)))
-    middle.freeze("c")
-    middle.unfreeze("a")
-    outer_in = bp.Input(6)
-    outer = compiled(outer_in, bp.Dense(2, name="head")(middle(outer_in)))
-    assert outer.state()["frozen"] == ["c"]
-    before = {name: view.copy() for name, view in outer.parameters.items()}
-    outer.fit(X, Y, epochs=1, verbose=0)
-    still = [name for name, view in outer.parameters.items() if (view == before[name]).all()]
-    assert still == ["c.weight", "c.bias"]
-
-
-def test_a_frozen_sub_model_stays_and_the_rest_trains():
-    _, coder = autoencoder()
-    coder.compile(loss="mse", dtype="float64", seed=8)
-    x = bp.Input(6)
-    model = compiled(x, bp.Dense(2, name="head")(coder(x)))
-    model.freeze(coder)
-    before = {name: view.copy() for name, view in model.parameters.items()}
-    model.fit(X, Y, epochs=2, verbose=0)
-    moved = {name for name, view in model.parameters.items() if (view != before[name]).any()}
-    assert moved == {"head.weight", "head.bias"}
-    model.unfreeze(coder)
-    model.fit(X, Y, epochs=1, verbose=0)
-    assert (model.parameters["code.weight"] != before["code.weight"]).any()
+# -- freezing --------------------------------------------------------------------------------------
 
 
 def test_frozen_branches_and_rates_of_their_own():

@@ -119,6 +119,27 @@ def test_the_machine_does_not_know_python(source):
     assert [path for path in files if "Python.h" in path.read_text()] == []
 
 
+def test_imports_go_down_the_layers_of_the_architecture(source):
+    """Its table names every module once, and none imports at its top what stands above it."""
+    lines = (source / "docs" / "architecture.md").read_text().splitlines()
+    first = lines.index("| layer | files | may use |") + 2
+    layers = [re.findall(r"`(\w+)(?:\.pyx?|/)`", line) for line in lines[first : first + 6]]
+    rank = {name: i for i, names in enumerate(layers) for name in names}
+    assert len(rank) == sum(map(len, layers))
+    modules = [*source.glob("pybp/**/*.py")]
+    found = {path.relative_to(source / "pybp").with_suffix("").parts[0] for path in modules}
+    assert found | {"_core"} == rank.keys() | {"__init__"}
+
+    upward = []
+    for path in modules:
+        here = rank.get(path.relative_to(source / "pybp").with_suffix("").parts[0], -1)
+        for line in ast.parse(path.read_text()).body:
+            if isinstance(line, ast.ImportFrom) and str(line.module).partition(".")[0] == "pybp":
+                parts = line.module.split(".")[1:2] or [alias.name for alias in line.names]
+                upward += [(path.name, part) for part in parts if rank.get(part, here) < here]
+    assert upward == []
+
+
 def test_files_can_be_read_in_one_sitting(source):
     files = [
         *source.glob("csrc/**/*.[ch]"),

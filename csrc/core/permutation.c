@@ -4,8 +4,9 @@
 
 enum { STREAM_SHUFFLE = 0x5348u };
 
-/* A number below `bound` from 32 random bits, or from 64 for arrays past 2^32 rows: the high part of
-   bits x bound. Its bias, below bound / 2^32, is far under what a training run could feel. */
+/* A number below `bound` from 32 random bits, by the high part of bits x bound, or for arrays past
+   2^32 rows from 64, by the remainder. Its bias, below bound / 2^32, is far under what a training run
+   could feel. */
 static int64_t below(int64_t bound, const pb_random4 *r, int word) {
   if (bound <= UINT32_MAX) return (int64_t)(((uint64_t)r->v[word] * (uint64_t)bound) >> 32);
   uint64_t bits = (uint64_t)r->v[word] << 32 | r->v[word ^ 1];

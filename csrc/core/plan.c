@@ -383,7 +383,6 @@ static pb_status seal_ends(pb_plan *p) {
   if (p->instr[0].out != p->input || !(p->instr[0].op->flags & PB_SOURCE) ||
       p->tensor[p->input].shape.blocked)
     return refuse(p, "the input is not what the first instruction gathers");
-  if (p->tensor[p->input].shape.blocked) return refuse(p, "the input is no array of rows");
   /* It may be the user's own array. */
   for (int32_t i = 1; i < p->nforward; i++)
     if (p->instr[i].out == p->input || p->instr[i].saved == p->input)

@@ -8,7 +8,7 @@
  *
  *     dx of the inputs: the tile's values are made once more, then the steps are swept in reverse.
  *
- * "program" holds four numbers a step: its kind (steps.c), and what its operands are, values by their
+ * "program" holds four numbers a step: its kind (steps.h), and what its operands are, values by their
  * index; a constant has the halves of a double instead.
  */
 #include "ops/steps.h"
