@@ -12,6 +12,7 @@ Shape = tuple[int, ...]
 MAX_RESULTS: int
 MAX_SOURCES: int
 MAX_INPUTS: int
+MAX_DIMS: int
 
 def ops() -> dict[str, dict[str, Any]]: ...
 def steps() -> dict[str, int]: ...

@@ -287,6 +287,7 @@ cdef int fill_shape(pb_shape *out, tuple dims, bint batched, bint blocked=False)
 
 
 MAX_RESULTS, MAX_SOURCES, MAX_INPUTS = PB_MAX_RESULT, PB_MAX_SOURCE, PB_MAX_IN
+MAX_DIMS = PB_MAX_DIMS
 
 
 def infer(str op, dict attrs, list inputs, out=((), True, False)):

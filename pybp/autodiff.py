@@ -2,36 +2,46 @@
 
 A function is called once for every signature (shapes and precision of its arguments) with symbolic
 values; the graph that it makes is lowered to a plan like that of a model, and every call after that
-is one native run.
+is one native run. Within a function that is traced, derivatives are nodes of its graph.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from pybp import ops as _ops
-from pybp.graph import Node, Parameter
+from pybp.graph import Node, Parameter, topological
 from pybp.init import Constant
 from pybp.lower import Request, lower
 from pybp.ops.symbols import as_node
 from pybp.store import ParameterStore
-from pybp.trees import Tree, flatten
+from pybp.trees import Tree, flatten, is_symbolic
 
 Function = Callable[..., Any]
 ops: Any = _ops
+
+MOST_PASSES = 1024  # of derivatives within a function
+
+
+class _TakesSymbolicValuesFromOutside(Exception):  # noqa: N818  it says where to go on
+    """A function that is traced reads values of another one that is being traced."""
 
 
 class Traced:
     """A function with arguments of one signature: its graph, its plan, and memory for a call."""
 
-    def __init__(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> None:
+    def __init__(self, tree: Tree, leaves: list[np.ndarray], dtype: np.dtype) -> None:
         self.dtype = dtype
-        self.parameters = [Parameter(f"x{i}", s, Constant()) for i, s in enumerate(shapes)]
-        self.nodes = [as_node(p, "grad") for p in self.parameters]
+        self.parameters = [Parameter(f"x{i}", x.shape, Constant()) for i, x in enumerate(leaves)]
+        self.nodes = [
+            ops.not_equal(p, 0.0) if x.dtype == bool else as_node(p, "grad")  # known as a mask
+            for p, x in zip(self.parameters, leaves, strict=True)
+        ]
         self.arguments = tree.unflatten(self.nodes)
         self.wanted: list[list[int]] = []  # leaves of the arguments to differentiate by
         self.forms: list[Tree] = []  # of these arguments
@@ -54,6 +64,10 @@ class Traced:
         """Make the plan that computes `keep`, the gradient of a value by the wanted leaves, and
         those by `wrt`, which are looked at one by one: nothing is merged then."""
         own = self.parameters if seed is None else [*self.parameters, seed]
+        known = {id(p) for p in own}
+        for node in topological([value, *keep]):
+            if node.op == "feed" or any(id(p) not in known for p in node.parameters):
+                raise _TakesSymbolicValuesFromOutside
         self.store = ParameterStore(own, self.dtype)
         self.views = [self.store.view(p.name) for p in own]
         self.gradient = self.store.new_vector()
@@ -110,18 +124,51 @@ class Transform:
     def of(self, args: tuple, kwargs: dict) -> tuple[Any, list[np.ndarray]]:
         """What has been traced for such arguments, and their leaves."""
         tree, leaves, dtype = self.read(args, kwargs)
-        key = (tree.key, dtype, tuple(leaf.shape for leaf in leaves))
+        key = (tree.key, dtype, tuple((leaf.shape, leaf.dtype == bool) for leaf in leaves))
         if key not in self.traced:
-            traced = self.new(tree, [leaf.shape for leaf in leaves], dtype)
+            traced = self.new(tree, leaves, dtype)
             traced.wanted = self.wanted(args)
             traced.forms = [flatten(args[k], self.what)[0] for k in self.argnums]
             self.trace(traced)
             self.traced[key] = traced
         return self.traced[key], leaves
 
-    def new(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> Traced:
+    def new(self, tree: Tree, leaves: list[np.ndarray], dtype: np.dtype) -> Traced:
         """Symbolic arguments."""
-        return Traced(tree, shapes, dtype)
+        return Traced(tree, leaves, dtype)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not (is_symbolic(args) or is_symbolic(kwargs)):
+            with suppress(_TakesSymbolicValuesFromOutside):
+                return self.native(args, kwargs)
+        return self.within(args, kwargs)
+
+    def native(self, args: tuple, kwargs: dict) -> Any:
+        """The answer for arrays."""
+        raise NotImplementedError
+
+    def within(self, args: tuple, kwargs: dict) -> Any:
+        """The answer for symbolic values, as nodes."""
+        raise TypeError(
+            f"{self.what} within a function that is being traced: bp.grad, bp.value_and_grad, "
+            "bp.jacobian and bp.jvp are for derivatives of derivatives"
+        )
+
+    def slopes(self, args: tuple, kwargs: dict) -> tuple[Node, Any]:
+        """The value for symbolic arguments, and its derivatives in the form of the arguments: each
+        [*shape of the value, *shape of the leaf], taken forward, a pass for every number."""
+        tree, leaves = flatten((args, kwargs), self.what)
+        wanted = self.wanted(args)
+        for i in (i for part in wanted for i in part):
+            # A node of its own: the same value that f takes from outside is another variable.
+            leaves[i] = Node("identity", (as_node(leaves[i], self.what),))
+        own_args, own_kwargs = tree.unflatten(leaves)
+        value = value_of(self.f(*own_args, **own_kwargs), self.what)
+        parts = []
+        for k, part in zip(self.argnums, wanted, strict=True):
+            form = flatten(args[k], self.what)[0]
+            parts.append(form.unflatten([slope(value, leaves[i], self.what) for i in part]))
+        return value, parts[0] if self.single else tuple(parts)
 
     def wanted(self, args: tuple) -> list[list[int]]:
         """The leaves of every argument to differentiate by, as numbers."""
@@ -156,9 +203,38 @@ class Transform:
         return parts[0] if self.single else tuple(parts)
 
 
+def slope(y: Node, x: Node, what: str) -> Node:
+    """All derivatives of y by x, [*y.shape, *x.shape], as a node."""
+    from pybp.tangents import push
+
+    if x.size > MOST_PASSES:
+        raise TypeError(
+            f"{what} within a function that is being traced takes a pass for every number of its "
+            f"argument, of which there are {x.size}, and at most {MOST_PASSES} are allowed: use "
+            "bp.hvp, or bp.jvp along the directions that matter"
+        )
+    found = []
+    for at in range(x.size):
+        direction = np.zeros(x.size)
+        direction[at] = 1.0
+        along = push(y, {id(x): ops.constant(direction.reshape(x.shape))})
+        found.append(ops.multiply(y, 0.0) if along is None else along)
+    return ops.reshape(ops.stack(found, -1), (*y.shape, *x.shape))
+
+
+def value_of(value: Any, what: str) -> Node:
+    """A function's value, an array."""
+    if isinstance(value, tuple | list | dict):
+        raise TypeError(
+            f"{what} needs a function whose value is one array, got a {type(value).__name__}: "
+            "return one of them, or put them together by bp.ops.stack or bp.ops.concatenate"
+        )
+    return as_node(value, what)
+
+
 def scalar(value: Any, what: str) -> Node:
     """A function's value, which must be one number."""
-    node = as_node(value, what)
+    node = value_of(value, what)
     if node.shape != ():
         if np.prod(node.shape) == 1:
             remedy = "take its only element, for instance by bp.ops.sum"
@@ -175,7 +251,12 @@ class _Grad(Transform):
         value = scalar(self.call(traced), self.what)
         traced.lower(value, traced.flat, [value])
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def within(self, args: tuple, kwargs: dict) -> Any:
+        value, slopes = self.slopes(args, kwargs)
+        scalar(value, self.what)
+        return (value, slopes) if self.with_value else slopes
+
+    def native(self, args: tuple, kwargs: dict) -> Any:
         traced, leaves = self.of(args, kwargs)
         values, found = traced.run(leaves, traced.flat)
         gradients = self.gradients(traced, found)
@@ -195,6 +276,9 @@ def grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
     `f` is called once for every kind of arguments, by shapes and precision: numbers and arrays that
     it takes from outside stay what they were at that call. Give what changes as an argument.
+
+    Derivatives of derivatives are had by calling it within a function: `bp.grad(bp.grad(f))`. The
+    inner ones are taken forward, a pass for each number of the argument.
 
     Reverse accumulation: Linnainmaa, BIT 16, 1976.
 
@@ -225,13 +309,16 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0) -> Function:
 
 class _Jacobian(Transform):
     def trace(self, traced: Traced) -> None:
-        y = as_node(self.call(traced), self.what)
+        y = value_of(self.call(traced), self.what)
         traced.out = y.shape
         seed = Parameter("seed", y.shape, Constant())
         value = ops.sum(ops.multiply(y, seed))
         traced.lower(value, traced.flat, seed=seed)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def within(self, args: tuple, kwargs: dict) -> Any:
+        return self.slopes(args, kwargs)[1]
+
+    def native(self, args: tuple, kwargs: dict) -> Any:
         traced, leaves = self.of(args, kwargs)
         rows: list[list[np.ndarray]] = []
         seed = np.zeros(traced.out)
@@ -249,7 +336,8 @@ class _Jacobian(Transform):
 def jacobian(f: Function, argnums: int | Sequence[int] = 0) -> Function:
     """All derivatives of an array-valued function: [*shape of the value, *shape of the argument].
 
-    One plan, and one native run in reverse for each number of the value. See `grad`.
+    One plan, and one native run in reverse for each number of the value. See `grad`. The Hessian of
+    a function of few numbers is `bp.jacobian(bp.grad(f))`; of many, see `hvp`.
 
     >>> import numpy as np, pybp as bp
     >>> bp.jacobian(lambda x: x**2)(np.array([1.0, 2.0]))
@@ -276,7 +364,8 @@ class _Directional(Transform):
         found = push(value, given)
         return ops.multiply(value, 0.0) if found is None else found
 
-    def read(self, args: tuple, kwargs: dict) -> tuple[Tree, list[np.ndarray], np.dtype]:
+    def check(self, args: tuple) -> None:
+        """Is there a direction, and is it like x?"""
         if len(args) < 2:
             raise TypeError(f"{self.what} is called with x, a direction v, and f's other arguments")
         (tree, x), (own, v) = (flatten(arg, self.what) for arg in args[:2])
@@ -285,6 +374,9 @@ class _Directional(Transform):
             raise ValueError(
                 f"{self.what}: x and v must be alike, got shapes {shapes[0]} and {shapes[1]}"
             )
+
+    def read(self, args: tuple, kwargs: dict) -> tuple[Tree, list[np.ndarray], np.dtype]:
+        self.check(args)
         return super().read(args, kwargs)
 
 
@@ -293,7 +385,7 @@ class _Hvp(_Directional):
         value = scalar(self.call(traced), self.what)
         traced.lower(self.along(traced, value), traced.flat)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def native(self, args: tuple, kwargs: dict) -> Any:
         traced, leaves = self.of(args, kwargs)
         return self.gradients(traced, traced.run(leaves, traced.flat)[1])
 
@@ -314,11 +406,23 @@ def hvp(f: Function) -> Function:
 
 class _Jvp(_Directional):
     def trace(self, traced: Traced) -> None:
-        value = as_node(self.call(traced), self.what)
+        value = value_of(self.call(traced), self.what)
         slope = self.along(traced, value)
         traced.lower(ops.sum(slope), (), [value, slope])
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def within(self, args: tuple, kwargs: dict) -> Any:
+        from pybp.tangents import push
+
+        self.check(args)
+        (x, v, *others) = args
+        form, leaves = flatten(x, self.what)
+        nodes = [Node("identity", (as_node(leaf, self.what),)) for leaf in leaves]
+        directions = [as_node(leaf, self.what) for leaf in flatten(v, self.what)[1]]
+        value = value_of(self.f(form.unflatten(nodes), *others, **kwargs), self.what)
+        along = push(value, {id(n): d for n, d in zip(nodes, directions, strict=True)})
+        return value, ops.multiply(value, 0.0) if along is None else along
+
+    def native(self, args: tuple, kwargs: dict) -> Any:
         traced, leaves = self.of(args, kwargs)
         value, slope = (a.item() if a.ndim == 0 else a for a in traced.run(leaves, ())[0])
         return value, slope

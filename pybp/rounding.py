@@ -38,13 +38,13 @@ class _Kept(Traced):
 
 
 class _RoundingError(Transform):
-    def new(self, tree: Tree, shapes: list[tuple[int, ...]], dtype: np.dtype) -> Traced:
-        return _Kept(tree, shapes, dtype)
+    def new(self, tree: Tree, leaves: list[np.ndarray], dtype: np.dtype) -> Traced:
+        return _Kept(tree, leaves, dtype)
 
     def trace(self, traced: _Kept) -> None:
         traced.keep(scalar(self.call(traced), self.what))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> float:
+    def native(self, args: tuple, kwargs: dict) -> float:
         traced, leaves = self.of(args, kwargs)
         return traced.bound(leaves)
 

@@ -25,21 +25,29 @@ class Tree:
 LEAF = "leaf"
 
 
-def flatten(value: Any, what: str) -> tuple[Tree, list[np.ndarray]]:
-    """The form and the leaves, as arrays; what is no number (a string, None, a bool) belongs to the
-    form."""
-    leaves: list[np.ndarray] = []
+def flatten(value: Any, what: str) -> tuple[Tree, list[Any]]:
+    """The form and the leaves, as arrays, or as they are if they are symbolic; what is no number (a
+    string, None, a bool) belongs to the form."""
+    leaves: list[Any] = []
     return Tree(_walk(value, leaves, what)), leaves
 
 
-def _walk(value: Any, leaves: list[np.ndarray], what: str) -> Any:
-    if isinstance(value, Symbolic):
-        raise TypeError(
-            f"{what} within a function that is being traced: second derivatives are bp.hvp and "
-            "bp.jacobian(...) of a gradient written with bp.ops"
-        )
+def is_symbolic(value: Any) -> bool:
+    """Whether a leaf is."""
+    if isinstance(value, dict):
+        return any(is_symbolic(item) for item in value.values())
     if isinstance(value, tuple | list):
-        kind = "tuple" if isinstance(value, tuple) else "list"
+        return any(is_symbolic(item) for item in value)
+    return isinstance(value, Symbolic)
+
+
+def _walk(value: Any, leaves: list[Any], what: str) -> Any:
+    if isinstance(value, Symbolic):
+        leaves.append(value)
+        return LEAF
+    if isinstance(value, tuple | list):
+        named = hasattr(value, "_fields")
+        kind: Any = type(value) if named else "tuple" if isinstance(value, tuple) else "list"
         return (kind, *(_walk(item, leaves, what) for item in value))
     if isinstance(value, dict):
         return ("dict", *((key, _walk(item, leaves, what)) for key, item in value.items()))
@@ -62,5 +70,7 @@ def _build(key: Any, leaves: Iterator[Any]) -> Any:
         return parts[0]
     if kind == "dict":
         return {name: _build(part, leaves) for name, part in parts}
-    items = (_build(part, leaves) for part in parts)
-    return tuple(items) if kind == "tuple" else list(items)
+    items = [_build(part, leaves) for part in parts]
+    if isinstance(kind, type):
+        return kind(*items)  # a namedtuple
+    return tuple(items) if kind == "tuple" else items

@@ -78,6 +78,13 @@ def test_mistakes_in_einsum_are_named(said, shapes, words):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
+        (lambda x: x[[True, False]], IndexError, r"mask of shape \(2,\) for axes of shape \(3,\)"),
+        (lambda x: x[:, [False] * 4], IndexError, "False everywhere"),
+        (lambda x: x[[0, 1], None, [0, 1]], IndexError, "side by side"),
+        (lambda x: x[[0, 1], [0, 4]], IndexError, "length 4"),
+        (lambda x: x[0, 0, 0], IndexError, r"3 axes for rows of shape \(3, 4\)"),
+        (lambda x: x[..., ...], IndexError, "one ellipsis"),
+        (lambda x: o.reshape(x, (1,) * 5 + (3, 4)), ValueError, "at most 6 axes"),
         (lambda x: o.diagonal(x, 4), ValueError, r"\(3, 4\) has no diagonal 4"),
         (lambda x: o.diagonal(x, 0, 1, -1), ValueError, "the same one"),
         (lambda x: o.take_along_axis(x, [[4]], 1), IndexError, "length 4"),

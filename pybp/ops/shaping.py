@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pybp._core import MAX_DIMS
 from pybp.fuse import decode
 from pybp.graph import Node
 from pybp.operators import Symbolic
@@ -55,6 +56,8 @@ def _source(x: Node) -> tuple[Node, tuple[int, ...], int]:
 
 def view(x: Node, dims: Sequence[int], strides: Sequence[int], offset: int = 0) -> Node:
     """Elements of each row, picked by strides."""
+    if len(dims) > MAX_DIMS:
+        raise ValueError(f"bp.ops: rows have at most {MAX_DIMS} axes, got shape {tuple(dims)}")
     if tuple(dims) == x.shape and tuple(strides) == strides_of(x.shape) and not offset:
         return x
     attrs = {"dims": tuple(dims), "strides": tuple(strides), "offset": offset}
@@ -193,24 +196,15 @@ def diagonal(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
 
 
 def index(x: Value, key: Any) -> Node:
-    """x[key]: whole numbers, slices with steps of either sign, `...`, None, and one array or list
-    of whole numbers or symbolic value, which takes slices by their numbers."""
+    """x[key]: whole numbers, slices with steps of either sign, `...`, None, masks that are arrays
+    of bool, and arrays or lists of whole numbers or symbolic values, which take slices by their
+    numbers: along one axis, or together along axes that are neighbours."""
     x = as_node(x, "index")
-    keys = list(key) if isinstance(key, tuple) else [key]
-    used = sum(k is not None and k is not Ellipsis for k in keys)
-    if used > x.ndim:
-        raise IndexError(f"an index with {used} axes for rows of shape {x.shape}")
-    whole = [slice(None)] * (x.ndim - used)
-    spots = [i for i, k in enumerate(keys) if k is Ellipsis]
-    if len(spots) > 1:
-        raise IndexError("an index has at most one ellipsis ('...')")
-    at = spots[0] if spots else len(keys)
-    keys[at : at + len(spots)] = whole
-
+    keys = _keys(x, key)
     source, strides, offset = _source(x)
     dims: list[int] = []
     steps: list[int] = []
-    taken = None
+    taken: list[tuple[int, Any]] = []  # axes of the result so far, and what is taken along them
     axis = 0
     for k in keys:
         if k is None:
@@ -236,14 +230,68 @@ def index(x: Value, key: Any) -> Node:
                 "a symbolic condition selects nothing, for how much would be left is not known: "
                 "write bp.ops.where(condition, x, 0)"
             )
-        elif taken is None:
-            taken = (len(dims), k)
+        else:
+            taken.append((len(dims), k))
             dims.append(n)
             steps.append(stride)
-        else:
-            raise IndexError("an index takes slices by numbers along one axis at a time")
     part = view(source, dims, steps, offset)
-    return part if taken is None else take(part, taken[1], taken[0])
+    if len(taken) < 2:
+        return take(part, taken[0][1], taken[0][0]) if taken else part
+    first, last = taken[0][0], taken[-1][0]
+    if last - first + 1 != len(taken):
+        raise IndexError("arrays in one index must stand side by side: move axes with transpose")
+    lengths = dims[first : last + 1]
+    places = _places([k for _, k in taken], lengths, strides_of(lengths))
+    return take(reshape(part, (*dims[:first], -1, *dims[last + 1 :])), places, first)
+
+
+def _keys(x: Node, key: Any) -> list[Any]:
+    """One key for every axis, beside those that are None: a mask as the numbers that it selects."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    masks = {i: np.asarray(k) for i, k in enumerate(keys) if isinstance(k, list | np.ndarray)}
+    masks = {i: mask for i, mask in masks.items() if mask.dtype == bool}
+    counts = [masks[i].ndim if i in masks else 1 for i in range(len(keys))]
+    used = sum(n for n, k in zip(counts, keys, strict=True) if k is not None and k is not Ellipsis)
+    if used > x.ndim:
+        raise IndexError(f"an index with {used} axes for rows of shape {x.shape}")
+    if sum(k is Ellipsis for k in keys) > 1:
+        raise IndexError("an index has at most one ellipsis ('...')")
+    found: list[Any] = []
+    axis = 0
+    for i, k in enumerate([*keys, *([] if any(k is Ellipsis for k in keys) else [Ellipsis])]):
+        if k is Ellipsis:
+            found += [slice(None)] * (x.ndim - used)
+            axis += x.ndim - used
+        elif i in masks:
+            shape = x.shape[axis : axis + masks[i].ndim]
+            if masks[i].shape != shape or not masks[i].any():
+                raise IndexError(
+                    f"a mask of shape {masks[i].shape} for axes of shape {shape}"
+                    if masks[i].shape != shape
+                    else "a mask that is False everywhere leaves nothing"
+                )
+            found += masks[i].nonzero()
+            axis += masks[i].ndim
+        else:
+            found.append(k)
+            axis += k is not None
+    return found
+
+
+def _places(indices: Sequence[Any], lengths: Sequence[int], strides: Sequence[int]) -> Any:
+    """The numbers of places along several axes as numbers along all of them; -1, which is no
+    place, where a symbolic one is not there."""
+    if not any(isinstance(k, Symbolic) for k in indices):
+        return sum(
+            whole_numbers(k, n) * s for k, n, s in zip(indices, lengths, strides, strict=True)
+        )
+    number: Any = 0.0
+    inside: Any = 1.0
+    for k, n, stride in zip(indices, lengths, strides, strict=True):
+        k = k if isinstance(k, Symbolic) else constant(whole_numbers(k, n), "index")
+        number = apply("add", number, apply("multiply", k, float(stride)))
+        inside = apply("multiply", inside, apply("multiply", k >= 0.0, k < float(n)))
+    return apply("where", inside, number, -1.0)
 
 
 def _is_condition(value: Any) -> bool:
@@ -311,10 +359,8 @@ def take_along_axis(x: Value, indices: Value, axis: int = -1) -> Node:
     lines = transpose(x, [*lead, at])
     chosen = transpose(indices, [*lead, at])
     chosen = broadcast_to(chosen, (*wide, indices.shape[at]))
-    inside = apply("multiply", chosen >= 0.0, chosen < float(n))
-    first = np.arange(math.prod(wide), dtype=np.float64).reshape(*wide, 1) * n
-    number = apply("where", inside, apply("add", chosen, first), -1.0, what="take_along_axis")
-    found = take(ravel(lines), number)
+    line = np.arange(math.prod(wide)).reshape(*wide, 1)
+    found = take(ravel(lines), _places([line, chosen], [line.size, n], [n, 1]))
     return transpose(found, [*range(at), x.ndim - 1, *range(at, x.ndim - 1)])
 
 
