@@ -177,4 +177,11 @@ def __getattr__(name: str) -> object:
     if name in _LAZY_LAYERS:
         found = globals()[name] = getattr(layers, name)
         return found
-    raise AttributeError(f"module 'pybp' has no attribute {name!r}")
+    near = [] if name.startswith("_") else errors.nearest(name, __all__)
+    raise AttributeError(
+        f"module 'pybp' has no attribute {name!r}" + "".join(f": did you mean {n!r}?" for n in near)
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

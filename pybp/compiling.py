@@ -37,8 +37,6 @@ def compile_model(
     if name not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     seed = whole(seed, "seed", 0, 2**64 - 1)
-    if not any(node.parameters for node in topological(model._outputs)):
-        raise ValueError("the model has no parameters to train: add a layer such as bp.Dense")
     with model._exclusive("compile"):
         _set_up(model, chosen, goals, DTYPES[name], seed)
 

@@ -47,16 +47,21 @@ class MissingCustomError(ModelFileError):
     """A model file names a class or a function that is not pybp's, and `bp.load` was not given."""
 
 
+def nearest(name: object, known: Iterable[str]) -> list[str]:
+    """The one that looks most like a name, if any does."""
+    import difflib  # slow to import, and seldom needed
+
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    return [lower[one] for one in near]
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that is not known, with the nearest one that is.
 
     >>> print(unknown("activation", "rleu", ["relu", "tanh"]))
     unknown activation 'rleu': did you mean 'relu'? Known: relu, tanh
     """
-    import difflib  # slow to import, and seldom needed
-
     known = sorted(known)
-    lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
-    hint = f"did you mean {lower[near[0]]!r}? " if near else ""
+    hint = "".join(f"did you mean {near!r}? " for near in nearest(name, known))
     return ValueError(f"unknown {what} {name!r}: {hint}Known: {', '.join(known)}")

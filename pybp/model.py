@@ -34,7 +34,9 @@ class Model:
     """A network: a graph of layers, its parameters, and, once compiled, how it trains.
 
     Layers are called on inputs and on each other's outputs; the model is all between `inputs` and
-    `outputs`, each one or a list. A layer that is called twice has one set of parameters.
+    `outputs`, each one or a list. A layer that is called twice has one set of parameters. Two
+    models of the same layers share none: `activations` tells what a part of a trained one computes,
+    and calling it, `model(x)`, takes it into a larger one.
 
     >>> import numpy as np, pybp as bp
     >>> x = bp.Input(4)

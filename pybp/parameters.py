@@ -114,6 +114,8 @@ def freeze(model: Model, given: tuple[object, ...], trainable: bool) -> None:
 
 def check_trainable(model: Model) -> None:
     """Is there something to train? Asked when a training plan is made."""
+    if not _by_layer(model):
+        raise ValueError("the model has no parameters to train: add a layer such as bp.Dense")
     if not any(p.trainable for own in _by_layer(model).values() for p in own):
         raise ValueError(
             "every layer is frozen, so there is nothing to train: "

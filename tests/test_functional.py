@@ -209,6 +209,21 @@ def test_frozen_branches_and_rates_of_their_own():
     assert model.state()["frozen"] == ["dense0", "dense1"]
 
 
+def test_a_model_without_parameters_predicts_and_does_not_train(tmp_path):
+    model = bp.Sequential([bp.Input((8, 6, 2), layout="NHWC"), bp.AveragePool2D(2), bp.Flatten()])
+    model.compile(loss="mse", dtype="float64")
+    x = np.random.default_rng(0).normal(size=(5, 8, 6, 2))
+    expected = x.reshape(5, 4, 2, 3, 2, 2).mean((2, 4)).reshape(5, -1)
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-12)
+    assert model.evaluate(x, expected)["loss"] == pytest.approx(0, abs=1e-30)
+    model.save(tmp_path / "m.safetensors")
+    loaded = bp.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    for train in (model.fit, model.train_on_batch):
+        with pytest.raises(ValueError, match=r"no parameters to train: add a layer"):
+            train(x, expected)
+
+
 # -- looking ---------------------------------------------------------------------------------------
 
 

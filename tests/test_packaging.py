@@ -51,6 +51,14 @@ def test_import_loads_nothing_heavy():
     assert loaded & HEAVY == set()
 
 
+def test_names_are_found_and_mistaken_ones_answered():
+    assert {*pybp.__all__} <= {*dir(pybp)}
+    assert all(getattr(pybp, name) is not None for name in pybp.__all__)
+    with pytest.raises(AttributeError, match="'AvgPool2D': did you mean 'AveragePool2D'"):
+        _ = pybp.AvgPool2D
+    assert not hasattr(pybp, "__path__of__nothing")
+
+
 def test_import_starts_no_thread():
     program = """
 import os, numpy
