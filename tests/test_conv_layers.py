@@ -291,3 +291,17 @@ def test_bad_arguments_are_refused():
         bp.Conv2D(2, 3, padding=-1)
     with pytest.raises(ValueError, match=r"gives sequences.*use bp\.Conv1D instead of bp\.Conv2D"):
         bp.Sequential([bp.Input((8, 2), layout="NLC"), bp.Conv2D(2, 3)])
+
+
+def test_weights_have_the_shapes_that_the_field_gives_them():
+    for layer, axes, shape in (
+        (bp.Conv1D(4, 3, groups=2), (6, 9), (4, 3, 3)),
+        (bp.ConvTranspose1D(4, 3, groups=2), (6, 9), (6, 2, 3)),
+        (bp.Conv2D(4, (3, 2), groups=2), (6, 9, 8), (4, 3, 3, 2)),
+        (bp.ConvTranspose2D(4, (3, 2), groups=2), (6, 9, 8), (6, 2, 3, 2)),
+        (bp.DepthwiseConv2D(3), (6, 9, 8), (6, 1, 3, 3)),
+    ):
+        model = bp.Sequential([bp.Input(axes, layout="NCL" if len(axes) == 2 else "NCHW"), layer])
+        model.compile(loss="mse")
+        weight = next(view for name, view in model.parameters.items() if name.endswith("weight"))
+        assert weight.shape == shape

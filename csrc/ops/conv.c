@@ -34,7 +34,7 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   int64_t size = pb_shape_size(&r->out);
   if (size < 0) return false;
   r->scratch = conv_scratch(&g);
-  r->flops = 2 * size * w->dim[1] * w->dim[2] * w->dim[3];
+  r->flops = 2 * size * w->dim[1] * kernel_height(w) * kernel_width(w);
   return true;
 }
 

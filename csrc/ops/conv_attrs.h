@@ -25,27 +25,35 @@ enum {
 /* Beyond this no attribute can be meant, and below it no size overflows. */
 #define CONV_LARGEST (INT64_C(1) << 24)
 
-/* Whether `weight` [outputs, channels / groups, A, B] suits an image, and all attributes are in range. */
+/* The kernel's axes of `weight` [outputs, channels / groups, A, B], or [outputs, channels / groups, B] of
+   sequences, whose A is 1. */
+PB_INLINE int64_t kernel_height(const pb_shape *weight) {
+  return weight->ndim == 4 ? weight->dim[2] : 1;
+}
+PB_INLINE int64_t kernel_width(const pb_shape *weight) { return weight->dim[weight->ndim - 1]; }
+
+/* Whether `weight` suits an image, and all attributes are in range. */
 PB_INLINE bool weights_fit(const pb_attr *attr, const pb_shape *image, const pb_shape *weight,
                            int64_t outputs, int64_t channels) {
   int64_t groups = attr[GROUPS].i;
-  if (image->ndim != 3 || weight->ndim != 4 || pb_shape_size(image) < 0 ||
+  if (image->ndim != 3 || weight->ndim < 3 || weight->ndim > 4 || pb_shape_size(image) < 0 ||
       pb_shape_size(weight) < 0)
     return false;
   for (int i = STRIDE_H; i <= PAD_RIGHT; i++)
     if (attr[i].i < (i < PAD_TOP) || attr[i].i > CONV_LARGEST) return false;
-  for (int i = 1; i < 3; i++)
-    if (image->dim[i] > CONV_LARGEST || weight->dim[i + 1] > CONV_LARGEST) return false;
+  if (kernel_height(weight) > CONV_LARGEST || kernel_width(weight) > CONV_LARGEST) return false;
+  if (image->dim[1] > CONV_LARGEST || image->dim[2] > CONV_LARGEST) return false;
   return groups >= 1 && channels % groups == 0 && outputs % groups == 0 &&
          weight->dim[0] == outputs && weight->dim[1] == channels / groups;
 }
 
 PB_INLINE void axes_of(const pb_attr *attr, const pb_shape *weight, int64_t height, int64_t width,
                        int64_t out_height, int64_t out_width, conv_axis *y, conv_axis *x) {
-  *y = (conv_axis){height,           out_height,         weight->dim[2],
+  *y = (conv_axis){height,           out_height,         kernel_height(weight),
                    attr[STRIDE_H].i, attr[DILATION_H].i, attr[PAD_TOP].i};
-  *x = (conv_axis){width,           out_width, weight->dim[3], attr[STRIDE_W].i, attr[DILATION_W].i,
-                   attr[PAD_LEFT].i};
+  *x = (conv_axis){
+      width,           out_width, kernel_width(weight), attr[STRIDE_W].i, attr[DILATION_W].i,
+      attr[PAD_LEFT].i};
 }
 
 /* Sets how many positions the kernel has; false where it has none. */

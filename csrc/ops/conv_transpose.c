@@ -18,7 +18,7 @@ enum { X, WEIGHT, BIAS };
 /* The convolution that it turns round. */
 static bool geometry_of(const pb_attr *attr, const pb_shape *x, const pb_shape *w,
                         conv_geometry *g) {
-  if (attr[GROUPS].i < 1 || attr[GROUPS].i > CONV_LARGEST || w->ndim != 4 ||
+  if (attr[GROUPS].i < 1 || attr[GROUPS].i > CONV_LARGEST || w->ndim < 3 ||
       w->dim[1] > CONV_LARGEST)
     return false;
   int64_t outputs = w->dim[1] * attr[GROUPS].i;
@@ -44,7 +44,7 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   r->out.dim[0] = g.channels, r->out.dim[1] = g.y.in, r->out.dim[2] = g.x.in;
   if (pb_shape_size(&r->out) < 0) return false;
   r->scratch = conv_scratch(&g);
-  r->flops = 2 * pb_shape_size(x) * w->dim[1] * w->dim[2] * w->dim[3];
+  r->flops = 2 * pb_shape_size(x) * w->dim[1] * kernel_height(w) * kernel_width(w);
   return true;
 }
 

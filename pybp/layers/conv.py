@@ -70,6 +70,11 @@ class _Conv(TrainedLayer):
         """How far the kernel reaches."""
         return spread(over(self.kernel_size), over(self.dilation))
 
+    def _kernel(self) -> tuple[int, ...]:
+        """The axes of one channel's weights."""
+        size = over(self.kernel_size)
+        return size if self._axes == 2 else size[1:]
+
     def _steps(self, groups: int) -> dict[str, int]:
         stride, dilation = over(self.stride), over(self.dilation)
         found = {"stride_h": stride[0], "stride_w": stride[1], "groups": groups}
@@ -166,16 +171,16 @@ class Conv2D(_Conv):
 
     def _shape(self, channels: int) -> tuple[int, ...]:
         """Of the weight."""
-        return (self.filters, channels // self.groups, *over(self.kernel_size))
+        return (self.filters, channels // self.groups, *self._kernel())
 
 
 class Conv1D(Conv2D):
     """`Conv2D` over sequences:
 
-        y[o, i] = f(bias[o] + sum_{c,u} weight[o, c, 0, u] x[c, i s + u d - p])
+        y[o, i] = f(bias[o] + sum_{c,u} weight[o, c, u] x[c, i s + u d - p])
 
     kernel_size, stride and dilation are numbers, padding may be (left, right), and `weight` has
-    shape [O, C / groups, 1, K]. Sequences come from ``bp.Input((100, 3), layout="NLC")``, "NCL", or
+    shape [O, C / groups, K]. Sequences come from ``bp.Input((100, 3), layout="NLC")``, "NCL", or
     an `Embedding`.
     """
 
@@ -229,7 +234,7 @@ class ConvTranspose2D(Conv2D):
         self.output_padding = sizes(output_padding, what, self._axes, 0)
 
     def _shape(self, channels: int) -> tuple[int, ...]:
-        return (channels, self.filters // self.groups, *over(self.kernel_size))
+        return (channels, self.filters // self.groups, *self._kernel())
 
     def _attrs(self, x: Node, groups: int, name: str) -> dict[str, int]:
         stride, window, given = over(self.stride), self._window(), self.padding
@@ -265,7 +270,8 @@ def _must_leave(
 
 
 class ConvTranspose1D(ConvTranspose2D):
-    """`ConvTranspose2D` over sequences: sizes are numbers, padding may be (left, right)."""
+    """`ConvTranspose2D` over sequences: sizes are numbers, padding may be (left, right), and
+    `weight` has shape [C, O / groups, K]."""
 
     _axes = 1
 
