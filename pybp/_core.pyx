@@ -330,6 +330,7 @@ cdef dict DTYPE_CODES = {
 
 cdef int64_t BLOCK_VALUES = 1 << 24
 cdef int64_t FLOPS_UNDER_GIL = 20000  # half a microsecond: letting others run would take as long
+cdef int64_t FEW_ROWS = 128  # of one call that Ctrl-C waits for
 
 
 cdef class Source:
@@ -765,7 +766,7 @@ cdef class Shortcut:
             return None
         n = cnp.PyArray_DIM(array, 0)
         plan = self.few if n < self.least else self.many
-        if not 1 <= n <= plan.c.capacity or cnp.PyArray_SIZE(array) != n * self.size:
+        if not 1 <= n <= FEW_ROWS or cnp.PyArray_SIZE(array) != n * self.size:
             return None
         describe(&source, self.single, n, self.size, cnp.PyArray_DATA(array))
         source.limit = self.limit

@@ -15,7 +15,7 @@ import numpy as np
 
 from pybp import binding, data, layouts
 from pybp._core import Predictor, Shortcut, Source, lanes
-from pybp.blocks import into_blocks
+from pybp.blocks import STARTS, into_blocks
 from pybp.errors import OUTSIDE, DivergenceError
 from pybp.goals import all_names
 from pybp.graph import Node, in_parts, topological
@@ -24,7 +24,9 @@ from pybp.lower import Lowered, Request, capacity_for, lower
 if TYPE_CHECKING:
     from pybp.model import Model
 
-CHUNK = 128  # rows of one pass: its activations stay in cache
+CHUNK = 128  # rows of one pass, at most
+LEAST_CHUNK = 16  # no block of any instruction set is larger
+CHUNK_BYTES = 512 << 10  # of activations, which then stay in a core's own cache
 SAMPLES = 16  # of a block of single units' values
 SLICE_FLOPS = 2e9  # work of one native call: Ctrl-C is heard in between
 
@@ -89,15 +91,31 @@ def _least() -> int:
     return lanes() // 2
 
 
+def _chunk(model: Model) -> int:
+    """Rows of one pass. Of images, whose activations are large and weights few, no more than stay
+    in cache; unless there are so many other weights that reading them anew would take longer."""
+    assert model._store is not None
+    nodes = topological(model._outputs)
+    if not any(node.op in STARTS for node in nodes):
+        return CHUNK
+    stored = [n.shape for n in nodes if n.batched and "elementwise" not in n.flags]
+    others = [p.shape for n in nodes if n.op not in STARTS for p in n.parameters]
+    row, weights = (sum(map(math.prod, shapes)) for shapes in (stored, others))
+    if weights > LEAST_CHUNK * row:
+        return CHUNK
+    fit = max(LEAST_CHUNK, CHUNK_BYTES // (row * model._store.dtype.itemsize))
+    return min(CHUNK, 1 << (fit.bit_length() - 1))
+
+
 def _plan_for(model: Model, arrays: tuple[Any, ...], rows: int) -> Lowered:
     """The plan that predicts so many rows like these."""
     kind = data.kind(arrays[0])
 
     def request(blocked: bool) -> Request:
-        output = _packed(data.for_rows(arrays[0], model._outputs))
+        output, chunk = _packed(data.for_rows(arrays[0], model._outputs)), _chunk(model)
         if blocked:
-            (output,) = into_blocks([output], CHUNK)
-        return Request(CHUNK, output=output, sources=len(arrays))
+            (output,) = into_blocks([output], chunk)
+        return Request(chunk, output=output, sources=len(arrays))
 
     many = model._plan(("predict", kind), lambda: request(True))
     if rows >= _least() or not many.blocked:
@@ -122,7 +140,8 @@ def _map(
     so many. None when inputs are not within +-limits (0 takes all)."""
     rows = len(arrays[0])
     flops = sum(node.flops for node in lowered.order) or 1
-    step = max(1, int(SLICE_FLOPS / flops / CHUNK)) * CHUNK
+    chunk = lowered.plan.capacity
+    step = max(1, int(SLICE_FLOPS / flops / chunk)) * chunk
     total = np.zeros(results)
     limits = limits or [0.0] * len(arrays)
     for begin in range(0, rows, step):
@@ -167,7 +186,7 @@ def has_functions(model: Model, layer: str) -> bool:
 
 def predictor(model: Model, batch_size: int) -> Any:
     """See `Model.predictor`."""
-    capacity = min(capacity_for(batch_size), CHUNK)
+    capacity = min(capacity_for(batch_size), _chunk(model))
     if len(model.network.inputs) > 1:
         return _Bound(model, batch_size)
     (output,) = into_blocks([_packed(model._outputs)], capacity)
@@ -226,19 +245,21 @@ def evaluate(model: Model, *sources: Source) -> dict[str, float]:
         for metric in part.goal.metrics
         if not metric.native(part.output)
     ]
-    output = _packed(results.outputs)
-    nodes = into_blocks([*results.nodes, output], CHUNK)
-    lowered = model._plan(
-        ("evaluate", results.widths, results.weighted, results.kind),
-        lambda: Request(
-            CHUNK,
+
+    def request() -> Request:
+        chunk = _chunk(model)
+        nodes = into_blocks([*results.nodes, _packed(results.outputs)], chunk)
+        return Request(
+            chunk,
             results=nodes[: len(results.nodes)],
             output=nodes[-1] if late else None,
             sources=results.sources,
             weights=results.weights,
             losses=results.losses,
-        ),
-    )
+        )
+
+    kind = ("evaluate", results.widths, results.weighted, results.kind)
+    lowered = model._plan(kind, request)
     arrays = tuple(source.array for source in sources)
     inputs = arrays[: len(model.network.inputs)]
     out = _room(model, len(arrays[0])) if late else None

@@ -139,3 +139,24 @@ def test_a_large_batch_of_images_takes_no_more_memory_than_a_small_one():
         model.fit(x, y, batch_size=rows, verbose=0)
     (plan,) = [plan for key, plan in model._plans.items() if key[0] == "train"]
     assert plan.act_bytes < 48 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("layers", "rows"),
+    [
+        ([bp.Dense(64), bp.Dense(10)], 128),
+        ([bp.Conv2D(32, 3, padding="same"), bp.Conv2D(32, 3), bp.Flatten(), bp.Dense(10)], 16),
+        ([bp.Conv2D(1, 3), bp.MaxPool2D(8), bp.Flatten(), bp.Dense(10)], 64),
+        ([bp.Conv2D(8, 3), bp.Flatten(), bp.Dense(1000), bp.Dense(10)], 128),  # many other weights
+    ],
+)
+def test_images_are_predicted_so_few_at_a_time_that_they_stay_in_cache(layers, rows):
+    """And the answers are those of single images, however many are asked for."""
+    shape = (3, 20, 20) if len(layers) > 2 else (1200,)
+    model = bp.Sequential([bp.Input(shape, layout="NCHW" if len(shape) == 3 else ""), *layers])
+    model.compile(loss="mse", seed=0)
+    x = np.random.default_rng(0).normal(size=(300, *shape)).astype("f4")
+    one = np.concatenate([model.predict(x[i : i + 1]) for i in range(len(x))])
+    for n in (rows - 1, rows, rows + 1, 129, 300):
+        np.testing.assert_allclose(model.predict(x[:n]), one[:n], rtol=1e-4, atol=1e-5)
+    assert model._plans["predict", "dense"].plan.capacity == rows
