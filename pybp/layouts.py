@@ -119,6 +119,11 @@ def as_given(node: Node) -> Node:
     return node if node.shape == shape else Node("reshape", (node,), shape=shape, **marks)
 
 
+def with_axis(node: Node) -> Node:
+    """The node; one whose rows are single numbers as rows of one number."""
+    return node if node.shape else Node("reshape", (node,), layer=node.layer, shape=(1,))
+
+
 def in_given_order(function: Callable[[list[Node]], Any], nodes: Sequence[Node]) -> Any:
     """A user's function of nodes, who sees rows in the order of axes that he has given. Where all
     that it does is elementwise, the same is done to the images as they lie."""
@@ -205,7 +210,7 @@ def for_units(node: Node, layer: str, kind: str) -> Node:
     """The node for a layer with units, which take the last axis: refused for images, of which
     nobody means it."""
     if not node.layout or (node.layout == "NLC" and not node.image):
-        return node
+        return with_axis(node)
     twin = "Conv1D" if node.layout in ("NCL", "NLC") else "Conv2D"
     raise ValueError(
         f"layer {layer!r}: {kind} takes flat rows, and layer {node.layer!r} gives rows "

@@ -68,7 +68,8 @@ class Model:
         self.network = network
         self.layers: list[Layer] = network.layers
         self.metadata: dict[str, str] = {}
-        self._outputs = [layouts.as_given(node) for node in network.nodes(network.outputs)]
+        ends = [layouts.as_given(node) for node in network.nodes(network.outputs)]
+        self._outputs = [layouts.with_axis(node) for node in ends]
         parameters.inherit_frozen(self)
         self._store: ParameterStore | None = None
         self._optimizer: optim.Optimizer | None = None

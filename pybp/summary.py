@@ -37,7 +37,7 @@ def table(network: Network) -> str:
         frozen += count * stays
         activation = name_of(getattr(step.layer, "activation", None))
         kind = " ".join(filter(None, (type(step.layer).__name__, activation, "(frozen)" * stays)))
-        shape = f"(N, {', '.join(map(str, given_shape(step.node)))})"
+        shape = f"({', '.join(['N', *map(str, given_shape(step.node))])})"
         words = (step.label, role[step.label], kind, shape)
         behind = () if network.is_chain else (", ".join(s.label for s in inputs),)
         rows.append((*words, *behind, f"{count:,}", f"{work:,}"))

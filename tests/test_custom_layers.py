@@ -333,3 +333,74 @@ def test_errors_in_losses_and_activations():
     net = model(bp.Dense(3), loss=lambda t, y: t @ y)
     with pytest.raises(ValueError, match=r"2.*3|3.*2"):
         net.fit(X, Y[:, :2], verbose=0)
+
+
+class Total(bp.Layer):
+    """One number of every row, without an axis."""
+
+    def build(self, x, name):
+        return o.sum(x)
+
+
+def test_rows_that_are_single_numbers_are_rows_of_one():
+    """As an output, and before layers that need an axis."""
+    net = model(bp.Dense(5, "tanh", name="a"), Total(name="own"), metrics=["mae"])
+    twin = model(bp.Dense(5, "tanh", name="a"), bp.Dense(1, use_bias=False, weight_init=1.0))
+    twin.freeze("dense0")
+    assert net.predict(X).shape == (50, 1)
+    for y in (Y[:, 0], Y[:, :1]):
+        np.testing.assert_allclose(trained(net, y), trained(twin, y), rtol=1e-9)
+        assert net.evaluate(X, y)["loss"] == pytest.approx(twin.evaluate(X, y)["loss"])
+    behind = model(Total(), bp.Dense(2, name="d"))
+    expected = X.sum(1, keepdims=True) @ behind.parameters["d.weight"].T
+    np.testing.assert_allclose(behind.predict(X), expected, rtol=1e-12)
+    assert "(N)" in net.summary()
+
+
+class Turn(bp.Layer):
+    """Rows [H, W] as [W, H], the last one first."""
+
+    def build(self, x, name):
+        return x.T[::-1]
+
+
+class TurnedProduct(bp.TrainedLayer):
+    """Its output shows what is inside of it from another side."""
+
+    def build(self, x, name):
+        return (x @ self.weight(f"{name}.w", (3, x.shape[-1]), "glorot").T).T
+
+
+def test_views_of_layers_that_are_views_stay_within_their_layer():
+    def turned(rows):
+        return rows.transpose(0, 2, 1)[:, ::-1]
+
+    rows = RNG.normal(size=(5, 4, 6))
+    x = bp.Input((4, 6))
+    h = TurnedProduct(name="own")(x)
+    outputs = [
+        o.transpose(h),
+        Turn(name="a")(Turn(name="b")(h)),
+        o.reshape(h, (12,)),
+        h.T @ np.ones((3, 2)),
+        bp.Dense(2, name="d")(Turn(name="c")(h)),
+    ]
+    net = bp.Model(x, outputs)
+    net.compile(loss="mse", dtype="float64", seed=0)
+    inner = rows @ net.parameters["own.w"].T
+    expected = [
+        inner,
+        turned(turned(inner.transpose(0, 2, 1))),
+        inner.transpose(0, 2, 1).reshape(5, 12),
+        inner @ np.ones((3, 2)),
+        turned(inner.transpose(0, 2, 1)) @ net.parameters["d.weight"].T,
+    ]
+    for found, wanted in zip(net.predict(rows), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-14)
+    assert list(net.parameters) == ["own.w", "d.weight", "d.bias"]
+    chain = bp.Sequential(
+        [bp.Input((4, 6)), bp.Dense(5), Turn(), Turn(), bp.Flatten(), bp.Dense(2)]
+    )
+    chain.compile(loss="mse", dtype="float64", seed=0)
+    assert bp.testing.gradcheck(chain, rows, np.ones((5, 2)))
+    assert set(chain.activations(rows)) == {step.name for step in chain.network.steps}

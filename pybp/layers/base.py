@@ -132,7 +132,7 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
 
     @functools.wraps(build)
     def checked(self: Layer, x: Any, name: str) -> Node:
-        nodes = x if isinstance(x, list) else [x]
+        nodes = [_entrance(node, name) for node in (x if isinstance(x, list) else [x])]
         try:
             with under(name):
                 y = in_given_order(
@@ -152,6 +152,12 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
         return y
 
     return checked
+
+
+def _entrance(node: Node, name: str) -> Node:
+    """The node as `build` is given it. A view of a view is one of what the first one shows, which is
+    none of this layer's business: it is given something that stands for the view."""
+    return Node("identity", (node,), layer=name) if node.op == "view" else node
 
 
 def _take_over(layer: Layer, name: str, y: Node, inputs: Sequence[Node]) -> None:

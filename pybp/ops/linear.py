@@ -65,7 +65,7 @@ def _lead(a: Node, b: Node) -> tuple[int, ...]:
 
 def _turned(x: Node) -> tuple[Node, bool]:
     """A transposed matrix as the matrix itself, which products can read either way."""
-    if x.op == "view" and x.ndim > 1 and not x.attrs["offset"]:
+    if x.op == "view" and x.call is None and x.ndim > 1 and not x.attrs["offset"]:
         source = x.inputs[0]
         if source.ndim == x.ndim:
             turned = (*source.shape[:-2], source.shape[-1], source.shape[-2])

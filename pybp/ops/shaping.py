@@ -49,7 +49,7 @@ def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
 
 def _source(x: Node) -> tuple[Node, tuple[int, ...], int]:
     """What a node shows: itself, or what it is a view of; and by which strides and offset."""
-    if x.op == "view":
+    if x.op == "view" and x.call is None:  # else it is a layer's output, which keeps its inside
         return x.inputs[0], x.attrs["strides"], x.attrs["offset"]
     return x, strides_of(x.shape), 0
 
