@@ -155,8 +155,8 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
 
 
 def _entrance(node: Node, name: str) -> Node:
-    """The node as `build` is given it. A view of a view is one of what the first one shows, which is
-    none of this layer's business: it is given something that stands for the view."""
+    """The node as `build` is given it. A view of a view is one of what the first one shows, which
+    is none of this layer's business: it is given something that stands for the view."""
     return Node("identity", (node,), layer=name) if node.op == "view" else node
 
 
