@@ -116,6 +116,8 @@ def as_given(node: Node) -> Node:
         return node
     if not same_memory(node.shape, layout):
         node = Node("permute", (node,), attrs={"axes": (1, 2, 0)}, **marks)
+    elif node.shape == shape:  # (1, 1, 1)
+        node = Node("identity", (node,), **marks)
     return node if node.shape == shape else Node("reshape", (node,), shape=shape, **marks)
 
 

@@ -404,3 +404,21 @@ def test_views_of_layers_that_are_views_stay_within_their_layer():
     chain.compile(loss="mse", dtype="float64", seed=0)
     assert bp.testing.gradcheck(chain, rows, np.ones((5, 2)))
     assert set(chain.activations(rows)) == {step.name for step in chain.network.steps}
+
+
+class Pairs(bp.TrainedLayer):
+    """Every pixel twice, and three mixtures of its channels."""
+
+    def build(self, x, name):
+        assert x.shape == (1, 1, 1)
+        return o.concatenate([x, x], 0) @ self.weight(f"{name}.w", (3, 1), "normal").T
+
+
+def test_images_of_one_number_are_in_the_users_order_too():
+    """(1, 1, 1) is itself in any order of axes, and what is made of it is not."""
+    net = bp.Sequential([bp.Input((2, 2, 1), layout="NHWC"), bp.AveragePool2D(2), Pairs(name="a")])
+    net.compile(loss="mse", dtype="float64", seed=0)
+    rows = RNG.normal(size=(5, 2, 2, 1))
+    expected = np.repeat(rows.mean((1, 2), keepdims=True), 2, axis=1) @ net.parameters["a.w"].T
+    assert net.predict(rows).shape == (5, 2, 1, 3)
+    np.testing.assert_allclose(net.predict(rows), expected, rtol=1e-12)
