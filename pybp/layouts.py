@@ -88,7 +88,7 @@ def as_image(node: Node, layer: str, needs: str) -> Node:
     if not same_memory(shape, node.layout):
         axes = (2, 0, 1) if node.layout == "NHWC" else (1, 0)
         node = Node("permute", (node,), attrs={"axes": axes}, **marks)
-    return node if node.shape == shape else Node("reshape", (node,), shape=shape, **marks)
+    return _marked(node, shape, marks)
 
 
 def _remedy(node: Node) -> str:
@@ -116,9 +116,14 @@ def as_given(node: Node) -> Node:
         return node
     if not same_memory(node.shape, layout):
         node = Node("permute", (node,), attrs={"axes": (1, 2, 0)}, **marks)
-    elif node.shape == shape:  # (1, 1, 1)
-        node = Node("identity", (node,), **marks)
-    return node if node.shape == shape else Node("reshape", (node,), shape=shape, **marks)
+    return _marked(node, shape, marks)
+
+
+def _marked(node: Node, shape: tuple[int, ...], marks: dict[str, Any]) -> Node:
+    """The same numbers with this shape and these marks."""
+    if node.shape != shape:
+        return Node("reshape", (node,), shape=shape, **marks)
+    return node if node.image == marks["image"] else Node("identity", (node,), **marks)
 
 
 def with_axis(node: Node) -> Node:

@@ -322,3 +322,18 @@ def test_models_as_layers_take_convolutions(layout, channels):
     for view, value in zip(plain.parameters.values(), model.parameters.values(), strict=True):
         view[...] = value
     np.testing.assert_array_equal(model.predict(ROWS[layout]), plain.predict(ROWS[layout]))
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NLC"])
+def test_one_number_grows_to_an_image_in_the_users_order(layout):
+    """(1, 1, 1) looks the same in any order of axes."""
+    if layout == "NHWC":
+        start, grow = bp.Input((1, 1, 1), layout=layout), bp.Conv2D(4, 1, padding=1)
+    else:
+        start, grow = bp.Input((1, 1), layout=layout), bp.Conv1D(4, 1, padding=1)
+    model = bp.Sequential([start, grow, bp.GroupNorm(4)])
+    model.compile(loss="mse", dtype="float64", seed=0)
+    y = model.predict(np.ones((2, *start.shape)))
+    assert y.shape == ((2, 3, 3, 4) if layout == "NHWC" else (2, 3, 4))
+    assert next(iter(model.parameters.values())).shape[0] == 4
+    assert bp.testing.gradcheck(model, np.ones((2, *start.shape)), np.ones(y.shape))
