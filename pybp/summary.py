@@ -12,7 +12,7 @@ from pybp.network import Network
 
 TITLES = ("layer", "role", "kind", "output", "parameters", "FLOPs/row")
 WITH_UNITS = {"dense", "conv", "conv_transpose", "neurons"}
-MOVES = {"reshape", "permute", "zero_pad", "embedding"}  # ops that compute nothing
+MOVES = {"reshape", "permute", "zero_pad", "embedding", "identity", "view"}  # compute nothing
 WORDS = 4  # columns of words, before those of numbers
 
 

@@ -55,6 +55,8 @@ PB_INLINE vec vec_keep(vec v) {
   __asm__("" : "+v"(v));
 #elif defined(__AVX2__)
   __asm__("" : "+x"(v));
+#elif defined(__aarch64__) && defined(VEC_EXTENSIONS)
+  __asm__("" : "+w"(v));
 #endif
   return v;
 }

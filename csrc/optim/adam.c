@@ -20,9 +20,11 @@ typedef struct {
   vec step, root, tiny, keep1, new1, keep2, new2;
 } numbers;
 
+/* Which of two products goes into an FMA is said by vec_keep: left to the compiler, the last few elements
+   may have it otherwise than the others. */
 PB_INLINE vec next(const numbers *c, vec w, vec g, vec *m, vec *v) {
-  *m = c->keep1 * *m + c->new1 * g;
-  *v = c->keep2 * *v + c->new2 * g * g;
+  *m = c->keep1 * *m + vec_keep(c->new1 * g);
+  *v = c->keep2 * *v + vec_keep(c->new2 * g * g);
   return w - c->step * vec_quotient(*m, vec_root(*v) * c->root + c->tiny);
 }
 
