@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import subprocess
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,7 +39,8 @@ UNIX_FLAGS = [
 ]
 # -O3 nearly doubles a kernel's code and pays in those that training spends its time in, which the
 # .def files call HOT. The others share their AVX2 kernels with AVX-512.
-SMALL_FLAGS = ["-O2", "-ftree-vectorize", "-fvect-cost-model=dynamic"]
+SMALL_FLAGS = ["-O2", "-ftree-vectorize"]
+GCC_SMALL_FLAGS = ["-fvect-cost-model=dynamic"]  # clang has no other model, and refuses the word
 LEAST_FLAGS = ["-Os"]  # of the same on machines without AVX2: a tenth of a megabyte of the wheel
 MSVC_FLAGS = ["/std:c11", "/experimental:c11atomics", "/O2", "/fp:contract", "/W3"]
 CLANG_CL_FLAGS = ["/std:c11", "/O2", *(f"/clang:{flag}" for flag in UNIX_FLAGS[2:5])]
@@ -97,7 +100,7 @@ def units(kind: str, blas_macros: list[tuple[str, str | None]]) -> list[Unit]:
     kernels = (*sources("ops"), *sources("optim"))
     cold = tuple(path for path in kernels if path.stem in cold_names())
     hot = tuple(path for path in kernels if path not in cold)
-    small = SMALL_FLAGS if kind == "unix" and "-g0" in flags else []  # neither debug nor sanitizer
+    small = small_flags() if kind == "unix" and "-g0" in flags else []  # no debug, no sanitizer
     result = [Unit("core", sources("core"), tuple(machine_macros), flags)]
     for precision, bits in PRECISIONS.items():
         for isa, isa_flags in isas.items():
@@ -111,6 +114,16 @@ def units(kind: str, blas_macros: list[tuple[str, str | None]]) -> list[Unit]:
                 saving = LEAST_FLAGS if old and small else small
                 result.append(Unit(f"{name}-small", cold, tuple(macros), (*every, *saving)))
     return result
+
+
+def small_flags() -> list[str]:
+    """Those of the C compiler that will be called, gcc or clang."""
+    command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    try:
+        said = subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    except OSError:  # the compiler's own error will say more
+        said = ""
+    return SMALL_FLAGS if "clang" in said else [*SMALL_FLAGS, *GCC_SMALL_FLAGS]
 
 
 def cold_names() -> set[str]:
