@@ -37,7 +37,8 @@ PB_INLINE void dot_sums(int m, int n, int64_t k, const real *a, int64_t lda, con
     for (int j = 0; j < n; j++) bv[j] = vec_load_part(b + j * ldb + p, k - p);
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
-      vec av = vec_load_part(a + i * lda + p, k - p);
+      /* Kept, lest a compiler takes the few lanes one by one, in some tiles without an FMA. */
+      vec av = vec_keep(vec_load_part(a + i * lda + p, k - p));
 #pragma GCC unroll 4
       for (int j = 0; j < n; j++) sum[i * n + j] += av * bv[j];
     }
