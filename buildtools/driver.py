@@ -1,8 +1,10 @@
 """Build the C test driver from the same sources and flags as the extension, and run it.
 
-    python -m buildtools.driver [plain | address,undefined | thread | valgrind]...
+    python -m buildtools.driver [plain | address,undefined | thread | valgrind | arm64]...
 
-Without arguments every tool has its turn; any list that gcc's -fsanitize takes is one.
+Without arguments every tool but the last has its turn; any list that gcc's -fsanitize takes is one.
+arm64 is another machine, which qemu plays: it needs aarch64-linux-gnu-gcc, or the CC that you say,
+and qemu-aarch64.
 The driver needs no Python, so every tool for C programs works on it. Exit status: the driver's.
 """
 
@@ -26,6 +28,19 @@ from . import blas, cc
 TOOLS = ["plain", "address,undefined", "thread", "valgrind"]
 # Valgrind runs one thread at a time, thirty times slower: without the long trainings.
 FOR_VALGRIND = ["sources", "math", "ops", "optim", "seal", "slices", "diverge", "map", "threads"]
+# qemu's own forks end in an assertion of its own.
+FOR_QEMU = [
+    *FOR_VALGRIND[:-1],
+    "random",
+    "gemm",
+    "update",
+    "dispatch",
+    "fuzz",
+    "train",
+    "interrupt",
+]
+FOR_QEMU += ["lanes", "running", "sparse", "conv"]
+ARM64 = {"CC": "aarch64-linux-gnu-gcc", "LDSHARED": "aarch64-linux-gnu-gcc", "ARCHFLAGS": "arm64"}
 REPORTS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -35,7 +50,9 @@ REPORTS = {
 
 def build(sanitize: str) -> Path:
     """Bring the driver up to date and return its path."""
-    os.environ["PYBP_SANITIZE"] = sanitize
+    if sanitize == "arm64":
+        os.environ.update(ARM64 | {k: os.environ[k] for k in ("CC", "LDSHARED") if k in os.environ})
+    os.environ["PYBP_SANITIZE"] = "" if sanitize == "arm64" else sanitize
     # The vendored library is not instrumented, and without it the built-in products are tested.
     os.environ.setdefault("PYBP_BLAS", "none")
     folder = Path("build", "driver-" + (sanitize.replace(",", "-") or "plain"))
@@ -65,6 +82,8 @@ def command(driver: Path, tool: str) -> list[str]:
     if tool == "valgrind":
         # For reads of unset memory. Leaks are left to ASan, which knows what a fork leaves behind.
         return ["valgrind", "--quiet", "--error-exitcode=99", str(driver), *FOR_VALGRIND]
+    if tool == "arm64":
+        return ["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", str(driver), *FOR_QEMU]
     if tool == "thread" and shutil.which("setarch"):
         # Its shadow memory cannot live with the wide address randomisation of recent kernels.
         return ["setarch", platform.machine(), "--addr-no-randomize", str(driver)]
