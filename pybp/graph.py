@@ -80,8 +80,8 @@ class Node(Symbolic):
     that is no part of a model yet. The rows of a `blocked` node lie in blocks of as many as a
     vector has lanes (`pb_shape` in `csrc/pybp.h`); only `blocks.py` makes such nodes.
     `layout` is the user's word for the axes, "" where none was given, and `image` says that rows
-    are (C, H, W) whatever the layout: see `pybp.layouts`. A node whose rows have as many axes as
-    its first input's inherits both.
+    are (C, H, W) whatever the layout: see `pybp.layouts`. A node inherits both from the first
+    input that has a layout and as many axes.
     """
 
     op: str
@@ -116,11 +116,9 @@ class Node(Symbolic):
             )
         self.shape, self.batched, self.blocked, self.saved, self.saved_once, self.flops = found
         if self.layout is None:
-            first = self.inputs[0] if self.inputs else None
-            alike = first is not None and len(first.shape) == len(self.shape)
-            self.layout, self.image = (
-                (first.layout, first.image) if first is not None and alike else ("", False)
-            )
+            known = (n for n in self.inputs if n.layout or n.image)
+            first = next((n for n in known if len(n.shape) == len(self.shape)), None)
+            self.layout, self.image = ("", False) if first is None else (first.layout, first.image)
         self.image = self.image or self.layout == "NCHW"
 
     def __repr__(self) -> str:

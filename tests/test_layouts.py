@@ -337,3 +337,42 @@ def test_one_number_grows_to_an_image_in_the_users_order(layout):
     assert y.shape == ((2, 3, 3, 4) if layout == "NHWC" else (2, 3, 4))
     assert next(iter(model.parameters.values())).shape[0] == 4
     assert bp.testing.gradcheck(model, np.ones((2, *start.shape)), np.ones(y.shape))
+
+
+class Beside(bp.TrainedLayer):
+    """A value without a layout before the image, or behind it."""
+
+    def __init__(self, how, first, name=None):
+        super().__init__(name)
+        self.how, self.first = how, first
+
+    def build(self, x, name):
+        o, b = bp.ops, self.bias(f"{name}.b", x.shape, 0.3)
+        if self.how == "padded":  # by zeros, which `pad` puts in front
+            return o.pad(x, [(1, 0)] * 3) if self.first else o.flip(o.pad(o.flip(x), [(0, 1)] * 3))
+        if self.how == "normalised":
+            top = o.max(x, axis=0, keepdims=True)
+            return -top + x if self.first else x - top
+        pair = (b, x) if self.first else (x, b)
+        return {"sum": o.add, "product": o.multiply, "maximum": o.maximum}[self.how](*pair)
+
+
+@pytest.mark.parametrize("how", ["sum", "product", "maximum", "padded", "normalised"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    "behind",
+    [bp.BatchNorm(momentum=1.0), bp.Activation("softmax"), bp.Conv2D(3, 2), bp.GroupNorm(2)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_a_layout_is_kept_wherever_the_image_stands_among_operands(how, layout, behind):
+    shape = (4, 3, 3) if layout == "NCHW" else (3, 3, 4)
+    shape = (3, 3, 3) if how == "padded" else shape
+    x = np.random.default_rng(0).normal(size=(8, *shape))
+    found = []
+    for first in (False, True):
+        model = bp.Sequential([bp.Input(shape, layout=layout), Beside(how, first), behind])
+        model.compile(bp.optim.SGD(0.1), "mse", dtype="float64", seed=0)
+        if model.parameters:
+            model.fit(x, np.zeros(model.predict(x).shape), batch_size=8, verbose=0)
+        found.append(model.predict(x))
+    np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
