@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pybp import layouts
 from pybp._draw import BLUE, GREY, INK, VERMILLION
+from pybp.graph import topological
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,16 +161,44 @@ def input_shape(shape: object, size: int, what: str) -> tuple[int, ...]:
     return dims
 
 
-def augmenting(given: Augment | Model) -> tuple[Augment, float]:
-    """The layer that augments, and the scale of the input before it."""
+def images_read(
+    model: Model, layer: str, weight: NDArray[Any], given: object
+) -> NDArray[Any]:
+    """The weights [units, inputs] of a dense layer as images (units, C, H, W) like those that it
+    reads."""
+    node = next(
+        node
+        for node in topological(model.network.nodes(model.network.outputs))
+        if any(p.name == f"{layer}.weight" for p in node.parameters)
+    ).inputs[0]
+    size = weight.shape[1]
+    while node.ndim == 1 and len(node.inputs) == 1 and math.prod(node.inputs[0].shape) == size:
+        node = node.inputs[0]
+    there = layouts.long_axes(node.shape)
+    if node.ndim in (2, 3) and given and layouts.long_axes(tuple(np.ravel(given))) != there:
+        raise ValueError(
+            f"weights: layer {layer!r} reads images of shape {layouts.given_shape(node)}, got image_shape="
+            f"{given!r}: leave image_shape out, it is for flat rows"
+        )
+    shape = input_shape(given or node.shape, size, "weights")
+    if node.layout == "NHWC" and not node.image and node.ndim == 3:
+        return np.moveaxis(weight.reshape(-1, *node.shape), -1, 1)
+    return weight.reshape(-1, *shape)
+
+
+def augmenting(given: Augment | Model, layout: str) -> tuple[Augment, float, str]:
+    """The layer that augments, the scale of the input before it, and the layout of its images."""
     from pybp.layers import Augment, Input
 
     if isinstance(given, Augment):
-        return given, 1.0
-    found = [layer for layer in given.layers if isinstance(layer, Augment)]
+        return given, 1.0, layouts.check(layout, (1, 1, 1), "augmented")
+    found = [step for step in given.network.steps if isinstance(step.layer, Augment)]
     if not found:
         raise ValueError("augmented: the model has no layer bp.Augment(...)")
-    return found[0], next(layer.scale for layer in given.layers if isinstance(layer, Input))
+    scale = next(layer.scale for layer in given.layers if isinstance(layer, Input))
+    layer = found[0].layer
+    assert isinstance(layer, Augment)
+    return layer, scale, found[0].node.layout or "NCHW"
 
 
 def count(shown: int, total: int, thing: str) -> str:

@@ -215,14 +215,13 @@ def weights(
     """What each unit of a dense layer behind images looks for: its weights as an image. Blue ones
     are positive, orange ones negative, all on one scale; of several channels the sum is shown.
 
-    layer: its name; the first dense layer when left out. image_shape: (H, W) or (C, H, W) of what
-    it reads; may be left out where the model's rows have such a shape. The first `count` units are
-    shown.
+    layer: its name; the first dense layer when left out. image_shape: (H, W) or (C, H, W) of the
+    images in flat rows such as those of ``Input(784)``; of rows that were images before a `Flatten`
+    the model knows it. The first `count` units are shown.
     """
     name, weight = _tiles.weight(model, layer, (2,), "weights")
-    given = getattr(model.layers[0], "shape", None) if image_shape is None else image_shape
-    shape = _tiles.input_shape(given, weight.shape[1], "weights")
-    shown = weight[:count].reshape(-1, *shape).sum(axis=1)
+    images = _tiles.images_read(model, name, weight[:count], image_shape)
+    shown = images.sum(axis=1)
     words = f"{name}: weights of {_tiles.count(len(shown), len(weight), 'unit')}"
     return _signed_tiles(shown, _tiles.grid_for(len(shown)), words, path)
 
@@ -276,22 +275,26 @@ def augmented(
     x: ArrayLike,
     versions: int = 8,
     seed: int = 0,
+    layout: str = "NCHW",
     path: Path = None,
 ) -> Figure:
     """Images, and beside each some of the versions that a network sees of it in training.
 
-    augment: a `pybp.Augment`, or a model with one, whose input's scale is then applied too. x:
-    (N, C, H, W), (N, H, W), or flat rows with the layer's image_shape; the first eight are shown.
+    augment: a `pybp.Augment`, or a model with one, whose input's scale and layout are then applied
+    too. x: (N, C, H, W), or (N, H, W, C) with the layout "NHWC", (N, H, W), or flat rows with the
+    layer's image_shape; the first eight are shown.
     """
-    layer, scale = _tiles.augmenting(augment)
+    layer, scale, layout = _tiles.augmenting(augment, layout)
     images = np.asarray(x)[:8] * np.float32(scale)
     if images.ndim < 2 or not len(images):
         raise ValueError(f"augmented: x must hold images (N, ...), got shape {images.shape}")
-    drawn = layer.apply(np.repeat(images, versions, axis=0), seed)
-    shape = layer.image_shape or images.shape[1:]
+    drawn = layer.apply(np.repeat(images, versions, axis=0), seed, layout=layout)
     both = np.concatenate(
         [images[:, None], drawn.reshape(len(images), versions, *images.shape[1:])], axis=1
     )
+    if layout == "NHWC" and images.ndim == 4:
+        both = np.moveaxis(both, -1, 2)
+    shape = layer.image_shape or both.shape[2:]
     tiles = _tiles.as_pictures(both.reshape(-1, *_tiles.input_shape(shape, both[0, 0].size, "x")))
     figure = _figure(0.9 * (versions + 1) + 0.3, 0.9 * len(images) + 0.35)
     names = ["original", *(str(k + 1) for k in range(versions))]

@@ -291,6 +291,14 @@ def test_one_number_is_for_all_channels_and_fill_is_in_normalised_units():
 # -- mistakes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_apply_takes_channels_last(channels):
+    augment = bp.Augment(shift=2, rotation=20, flip_horizontal=True, elastic=8, erase=0.5)
+    first = np.random.default_rng(0).random((5, channels, 9, 7))
+    last = augment.apply(np.moveaxis(first, 1, -1), 3, layout="NHWC")
+    np.testing.assert_array_equal(np.moveaxis(last, -1, 1), augment.apply(first, 3))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -315,6 +323,11 @@ def test_one_number_is_for_all_channels_and_fill_is_in_normalised_units():
             lambda: bp.Sequential([bp.Input((1, 8, 8)), bp.Augment(image_shape=(4, 4))]),
             r"\(1, 8, 8\): leave image_shape out",
         ),
+        (
+            lambda: bp.Sequential([bp.Input((20, 3), layout="NLC"), bp.Augment(shift=1)]),
+            r"Augment takes images, and layer 'input0' gives sequences, rows \(20, 3\)",
+        ),
+        (lambda: bp.Augment().apply(np.zeros((1, 3, 5, 5)), layout="HW"), "layout for x"),
         (lambda: bp.Augment().apply(np.zeros((3, 5))), "Augment takes images"),
         (lambda: bp.Augment().apply(np.zeros((0, 1, 5, 5))), "x is empty"),
         (lambda: bp.Augment().apply([["a"]]), "strings"),

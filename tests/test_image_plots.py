@@ -84,6 +84,31 @@ def test_weights_of_a_dense_layer_are_images():
     assert "last: weights of 4 units" in texts(last) and not flaws(last)
 
 
+@pytest.mark.parametrize("given", [None, "shape"])
+@pytest.mark.parametrize(
+    ("shape", "layout", "order", "mid"),
+    [
+        ((6, 8, 3), "NHWC", (2, 0, 1), ()),
+        ((3, 6, 8), "NCHW", (0, 1, 2), ()),
+        ((6, 8, 1), "NHWC", (2, 0, 1), ()),
+        ((6, 8, 3), "NHWC", (2, 0, 1), (bp.BatchNorm(), bp.Dropout(0.1))),
+        ((12, 10, 2), "NHWC", (2, 0, 1), (bp.Conv2D(5, 3), bp.MaxPool2D(2))),
+        ((2, 12, 10), "NCHW", (0, 1, 2), (bp.Conv2D(5, 3), bp.MaxPool2D(2))),
+    ],
+)
+def test_weights_are_images_in_the_order_of_axes_that_was_given(shape, layout, order, mid, given):
+    parts = [bp.Input(shape, layout=layout), *mid, bp.Flatten(), bp.Dense(4, name="first")]
+    model = bp.Sequential(parts)
+    model.compile()
+    rows = model.activations(np.zeros((1, *shape)))
+    seen = list(rows.values())[-3].shape[1:]
+    weight = model.parameters["first.weight"]
+    found = _tiles.images_read(model, "first", weight, seen if given else None)
+    np.testing.assert_array_equal(found, np.moveaxis(weight.reshape(4, *seen), 1 + order[0], 1))
+    with pytest.raises(ValueError, match="'first' reads images .*leave image_shape out"):
+        plots.weights(model, image_shape=(2, *seen))
+
+
 def test_feature_maps_of_every_layer_that_changes_something():
     image = RNG.random((1, 1, 12, 12))
     maps = RNG.normal(size=(1, 20, 6, 6))
@@ -113,6 +138,12 @@ def test_augmented_shows_what_the_layer_does(tmp_path):
     for column, image in enumerate([x[2] / 255, *drawn[6:9]]):
         shown = tile(figure, 2, column, (10, 14))
         np.testing.assert_allclose(shown, 1 - np.repeat(image[0, ..., None], 3, 2), atol=1e-5)
+    last = np.moveaxis(RNG.random((3, 3, 10, 14)), 1, -1)
+    model = bp.Sequential([bp.Input((10, 14, 3), layout="NHWC"), layer, bp.Flatten()])
+    for shown in (plots.augmented(model, last), plots.augmented(layer, last, layout="NHWC")):
+        first = plots.augmented(layer, np.moveaxis(last, -1, 1))
+        pictures = [figure.axes[0].get_images()[0].get_array() for figure in (first, shown)]
+        np.testing.assert_array_equal(*pictures)
     flat = bp.Augment(crop=1, image_shape=(3, 5, 5))
     coloured = plots.augmented(flat, RNG.random((2, 75)), versions=2)
     assert set(texts(coloured)) == {"original", "1", "2"}
@@ -125,17 +156,22 @@ def test_grids_are_wide_and_nearly_full(count):
     assert columns >= rows and rows * columns - count <= max(1, 0.1 * count)
 
 
+FLAT = bp.Sequential([bp.Input(12), bp.Dense(5, name="a")])
+FLAT.compile()
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
         (lambda net: plots.filters(net), "filters: there is no layer .* none of this model"),
         (lambda net: plots.weights(net, "b"), "weights: layer 'b' is not one .* have them: 'a'"),
-        (lambda net: plots.weights(net, "a"), "image_shape must be .* 12 values in all, got None"),
-        (lambda net: plots.weights(net, "a", (3, 5)), r"12 values in all, got \(3, 5\)"),
+        (lambda _: plots.weights(FLAT), r"image_shape must be .* 12 values in all, got \(12,\)"),
+        (lambda _: plots.weights(FLAT, "a", (3, 5)), r"12 values in all, got \(3, 5\)"),
         (lambda net: plots.feature_maps(net, np.zeros(4)), "no layer of the model has an output"),
         (lambda net: plots.feature_maps(net, np.zeros(4), "q"), "layer 'q' has no maps"),
         (lambda net: plots.augmented(net, np.zeros((1, 3, 3))), "has no layer bp.Augment"),
         (lambda net: plots.augmented(bp.Augment(), np.zeros(3)), "x must hold images"),
+        (lambda _: plots.augmented(bp.Augment(), np.zeros((1, 3, 3, 3)), layout="q"), "layout"),
     ],
 )
 def test_mistakes(draw, message):

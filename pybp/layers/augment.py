@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from inspect import signature
+from typing import Any
 
 import numpy as np
 
-from pybp import data
+from pybp import data, layouts
 from pybp._core import Source
 from pybp.checks import boolean, real, whole
 from pybp.graph import Node, Parameter, Running, topological
 from pybp.init import Constant
 from pybp.layers.base import LARGEST, Layer
-from pybp.layouts import as_image
 
 _MOST = 1e6  # of amounts in pixels
 
@@ -133,7 +133,12 @@ class Augment(Layer):
                     f"{node.layer!r} before it could not be trained: put Augment directly behind "
                     "bp.Input, or freeze the layers before it with trainable=False"
                 )
-        x = as_image(x, name, "Augment") if x.layout else x
+        if x.layout in ("NCL", "NLC"):
+            raise ValueError(
+                f"layer {name!r}: Augment takes images, and layer {x.layer!r} gives sequences, "
+                f"rows {layouts.given_shape(x)} in layout {x.layout!r}"
+            )
+        x = layouts.as_image(x, name, "Augment") if x.layout else x
         height, width = self._size(x.shape, name)
         place = {"fill": self.fill, "height": height, "width": width}
         amounts = {
@@ -178,23 +183,30 @@ class Augment(Layer):
             )
         return given[-2], given[-1]
 
-    def apply(self, x: object, seed: int = 0, step: int = 0) -> np.ndarray:
+    def apply(
+        self, x: object, seed: int = 0, step: int = 0, layout: str = "NCHW"
+    ) -> np.ndarray:
         """The images as step `step` of a training with this seed would see them as its batch:
-        `x`, (N, C, H, W), (N, H, W) or (N, values) with `image_shape`, of any real or integer type
-        and channels first; the answer has x's shape and is float32, or float64 where x is.
+        `x`, (N, C, H, W), or (N, H, W, C) with the layout "NHWC", (N, H, W), or (N, values) with
+        `image_shape`, of any real or integer type; the answer has x's shape and is float32, or
+        float64 where x is.
         """
         from pybp.lower import Request, lower
         from pybp.store import ParameterStore
 
         array = data.not_empty(data.as_array(x, "x"), "x")
         seed, step = whole(seed, "seed", 0, 2**64 - 1), whole(step, "step", 0)
-        feed = Node("feed", attrs={"source": 0, "scale": 1.0}, layer="x", shape=array.shape[1:])
-        output = self.build(feed, self.name or "augment")
+        rows = array.shape[1:]
+        layout = layouts.check(layout, rows, "x") if len(rows) == 3 else ""
+        shape, image = layouts.fed(rows, layout)
+        marks: dict[str, Any] = {"layer": "x", "shape": shape, "layout": layout, "image": image}
+        feed = Node("feed", attrs={"source": 0, "scale": 1.0}, **marks)
+        output = layouts.as_given(self.build(feed, self.name or "augment"))
         dtype = np.float64 if array.dtype == np.float64 else np.float32
         store = ParameterStore([Parameter("none", (1,), Constant())], np.dtype(dtype))
         lowered = lower(Request(len(array), keep=[output], training=True), store)
-        rows = Source(array.reshape(len(array), -1))
-        (y,) = lowered.plan.once((rows,), len(array), [lowered.value(output)], True, seed, step)
+        source = Source(array.reshape(len(array), -1))
+        (y,) = lowered.plan.once((source,), len(array), [lowered.value(output)], True, seed, step)
         return y.reshape(array.shape)
 
 
