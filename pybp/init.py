@@ -41,7 +41,7 @@ class _Scaled(Initializer):
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         fan_in = math.prod(shape[1:])
-        fan_out = shape[0] * math.prod(shape[2:])
+        fan_out = math.prod(shape[:1]) * math.prod(shape[2:])
         deviation = math.sqrt(self.variance(fan_in, fan_out))
         if self.distribution == "normal":
             return rng.normal(0.0, deviation, shape)

@@ -422,3 +422,42 @@ def test_images_of_one_number_are_in_the_users_order_too():
     expected = np.repeat(rows.mean((1, 2), keepdims=True), 2, axis=1) @ net.parameters["a.w"].T
     assert net.predict(rows).shape == (5, 2, 1, 3)
     np.testing.assert_allclose(net.predict(rows), expected, rtol=1e-12)
+
+
+class Same(bp.TrainedLayer):
+    """Rows that do not depend on the input: a parameter, something made of it, or constants."""
+
+    def __init__(self, kind, name=None, **training):
+        super().__init__(name, **training)
+        self.kind = kind
+
+    def build(self, x, name):
+        if self.kind == "constant":
+            return o.exp(np.arange(3.0))
+        w = self.weight(f"{name}.weight", (3,))
+        return w if self.kind == "parameter" else o.tanh(2 * w)
+
+
+@pytest.mark.parametrize("behind", [(), (bp.Dense(3),), (bp.Dense(2, "tanh"), bp.Dense(3))])
+@pytest.mark.parametrize("kind", ["constant", "parameter", "made"])
+def test_a_layer_may_be_the_same_for_all_rows(kind, behind):
+    net = model(Same(kind), *behind)
+    rows = net.activations(X)["same0"]
+    weight = net.parameters.get("same0.weight")
+    row = {"constant": np.exp(np.arange(3)), "parameter": weight}.get(kind)
+    np.testing.assert_allclose(rows, np.tile(np.tanh(2 * weight) if row is None else row, (50, 1)))
+    if net.parameters:
+        bp.testing.gradcheck(net, X, Y)
+        trained(net)
+        assert net.predict(X[:5]).shape == (5, 3)
+
+
+@pytest.mark.parametrize("init", ["glorot", "he", "lecun"])
+def test_a_weight_that_is_one_number_can_be_drawn(init):
+    class Gain(bp.TrainedLayer):
+        def build(self, x, name):
+            return x * self.weight(f"{name}.gain", (), init)
+
+    net = model(Gain(), bp.Dense(3))
+    assert net.parameters["gain0.gain"].shape == ()
+    bp.testing.gradcheck(net, X, Y)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from pybp.described import Described
 from pybp.graph import Node
 from pybp.layouts import in_given_order
+from pybp.operators import Symbolic
 
 LARGEST = 2**31 - 1  # of one dimension: BLAS libraries count in 32 bits
 
@@ -143,15 +144,24 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
             if str(error).startswith("layer "):
                 raise
             raise type(error)(f"layer {name!r}: {error}") from error
-        if not isinstance(y, Node):
+        if not isinstance(y, Symbolic):
             raise TypeError(
                 f"layer {name!r}: {type(self).__name__}.build must return a node, its output, got "
                 f"{type(y).__name__}"
             )
+        y = _for_rows(y)
         _take_over(self, name, y, nodes)
         return y
 
     return checked
+
+
+def _for_rows(value: Symbolic) -> Node:
+    """The value of a layer; one that is the same for all rows as rows of it."""
+    from pybp.ops.symbols import as_node, spread
+
+    node = as_node(value, "build")
+    return spread(node, node.shape, True)
 
 
 def _entrance(node: Node, name: str) -> Node:
