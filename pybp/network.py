@@ -75,7 +75,7 @@ def call(layer: Layer, given: object, origin: Origin | None = None) -> Node:
     if whole is not None:
         return as_given(_built(layer, nodes, whole.name_of(layer)))
     try:
-        node = _built(layer, nodes, layer.name or layer.kind())
+        node = _built(layer, nodes, layer.name or layer.default_name())
     except ValueError:
         # Now that names matter: the same again, as a model would name them.
         uses, index = uses_of(ordered(nodes))
@@ -210,7 +210,7 @@ def _names(uses: Sequence[Use], from_models: bool = False) -> dict[int, str]:
             continue
         name = layer.name
         if name is None or (name in taken and (origin or from_models)):
-            stem, i = (layer.kind(), 0) if name is None else (f"{name}_", 1)
+            stem, i = (layer.default_name(), 0) if name is None else (f"{name}_", 1)
             while f"{stem}{i}" in own or f"{stem}{i}" in taken:
                 i += 1
             name = f"{stem}{i}"

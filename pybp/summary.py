@@ -11,7 +11,7 @@ from pybp.layouts import given_shape
 from pybp.network import Network
 
 TITLES = ("layer", "role", "kind", "output", "parameters", "FLOPs/row")
-WITH_UNITS = {"dense", "conv", "conv_transpose", "neurons"}
+WITH_UNITS = {"dense", "matmul", "conv", "conv_transpose", "neurons"}
 MOVES = {"reshape", "permute", "zero_pad", "embedding", "identity", "view"}  # compute nothing
 WORDS = 4  # columns of words, before those of numbers
 
@@ -58,20 +58,20 @@ def _between(node: Node, inputs: Sequence[Node]) -> list[Node]:
 
 
 def _roles(network: Network, with_units: set[str]) -> dict[str, str]:
-    """Input layer: no units at it or before it. Output layer: no units behind it. All others are
-    hidden."""
+    """Output layers: the model's outputs, and what each is alone made of back to the last units.
+    Input layers: no units at them or before them. All others are hidden."""
     steps = network.steps
     units = [step.name in with_units for step in steps]
-    before, behind = list(units), [False] * len(steps)
+    behind_units = list(units)
     for i, step in enumerate(steps):
-        before[i] = units[i] or any(before[j] for j in step.inputs)
-    for i in reversed(range(len(steps))):
-        for j in steps[i].inputs:
-            behind[j] |= units[i] or behind[i]
-    return {
-        step.label: "input" if not before[i] else "hidden" if behind[i] else "output"
-        for i, step in enumerate(steps)
-    }
+        behind_units[i] |= any(behind_units[j] for j in step.inputs)
+    found = ["hidden" if behind else "input" for behind in behind_units]
+    for i in network.outputs:
+        found[i] = "output"
+        while not units[i] and len(steps[i].inputs) == 1 and behind_units[i]:
+            (i,) = steps[i].inputs
+            found[i] = "output"
+    return {step.label: role for step, role in zip(steps, found, strict=True)}
 
 
 def _aligned(rows: list[tuple[str, ...]], words: int) -> list[str]:

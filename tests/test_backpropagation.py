@@ -119,7 +119,7 @@ def test_the_summary_tells_input_hidden_and_output_layers_apart():
     behind = [bp.Maxout(2), bp.Activation("softmax")]
     before = [bp.Input(3), bp.MinMaxScaler(), bp.Dropout(0.1)]
     assert roles(*before, one, *behind) == 3 * ["input"] + ["hidden"] + 2 * ["output"]
-    assert roles(bp.Input(3), bp.Activation("tanh")) == ["input", "input"]  # no units at all
+    assert roles(bp.Input(3), bp.Activation("tanh")) == ["input", "output"]  # no units at all
 
 
 # -- the delta rule and its generalisation ---------------------------------------------------------

@@ -236,6 +236,22 @@ def test_the_summary_says_what_is_connected_to_what():
     assert words == {"input0": "input", "dense0": "hidden", "concat0": "hidden", "dense1": "output"}
 
 
+def test_the_summary_calls_outputs_what_are_outputs():
+    class Affine(bp.TrainedLayer):
+        def build(self, x, name):
+            return x @ self.weight(f"{name}.weight", (x.shape[-1], 4)) + 1
+
+    x = bp.Input(3)
+    h = Affine("h")(x)
+    left, right = bp.Dense(4, name="left")(h), bp.Dense(4, name="right")(h)
+    both = bp.add([left, right], name="both")
+    end = bp.Activation("tanh", name="end")(bp.Dense(2, name="last")(both))
+    lines = compiled(x, [both, end]).summary().splitlines()
+    words = {line.split()[0]: line.split()[1] for line in lines if line[0] not in "-"}
+    assert [words[name] for name in ("input0", "h", "left", "right")] == ["input", *3 * ["hidden"]]
+    assert [words[name] for name in ("both", "last", "end")] == 3 * ["output"]
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_plot_names_every_layer(kind, tmp_path):
     pytest.importorskip("matplotlib")

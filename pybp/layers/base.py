@@ -56,7 +56,7 @@ class Layer(Described):
             raise ValueError(f"a layer's name is a non-empty string without dots, got {name!r}")
         self.name = name
 
-    def kind(self) -> str:
+    def default_name(self) -> str:
         """What a model calls it, with a number, if it has no name."""
         return type(self).__name__.lower()
 
@@ -102,7 +102,7 @@ class Building:
         for own, other in self._called.items():
             if other is layer:
                 return f"{self.name}.{own}"
-        numbered = (f"{layer.kind()}{i}" for i in itertools.count())
+        numbered = (f"{layer.default_name()}{i}" for i in itertools.count())
         own = layer.name or next(name for name in numbered if name not in self._called)
         if own in self._called:
             raise ValueError(f"layer {self.name!r} calls two layers named {own!r}")

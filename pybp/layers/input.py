@@ -73,7 +73,7 @@ class Input(Layer, Symbolic):
         if self._node is None:
             from pybp.calls import Call
 
-            self._node = layouts.as_given(self.build(None, self.name or self.kind()))
+            self._node = layouts.as_given(self.build(None, self.name or self.default_name()))
             self._node.call = Call(self, ())
         return self._node
 

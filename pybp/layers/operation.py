@@ -38,7 +38,7 @@ class Operation(Layer):
         own = {key: value for key, value in super().config().items() if value is not None}
         return {**own, **self._attrs}
 
-    def kind(self) -> str:
+    def default_name(self) -> str:
         return self.op
 
     def build(self, x: Sequence[Node] | None, name: str) -> Node:  # type: ignore[override]
