@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +10,12 @@ import numpy as np
 from pybp.checks import boolean
 from pybp.errors import unknown
 from pybp.graph import Parameter, topological
+from pybp.layers import Layer
 
 if TYPE_CHECKING:
+    from pybp.calls import Origin
     from pybp.model import Model
+    from pybp.network import Step
     from pybp.optim import Optimizer
     from pybp.store import ParameterStore
 
@@ -45,6 +48,15 @@ def set_frozen(model: Model, names: Iterable[str]) -> None:
         del model._plans[key]
 
 
+def _origins(step: Step) -> Iterator[Origin]:
+    """The models that a layer was taken from, one out of the other, and its names there."""
+    found = step.origin
+    while found is not None:
+        yield found
+        of, name = found
+        found = next(other.origin for other in of.network.steps if other.name == name)
+
+
 def inherit_frozen(model: Model) -> None:
     """What is frozen in the models that layers were taken from is frozen in this one."""
     origins = {step.name: step.origin for step in model.network.steps if step.origin}
@@ -63,10 +75,7 @@ def inherit_frozen(model: Model) -> None:
 def inherit(model: Model, store: ParameterStore) -> None:
     """Values for the layers that were taken from compiled models, out of those."""
     for step in model.network.steps:
-        found = step.origin
-        while found is not None and found[0]._store is None:
-            of, name = found
-            found = next(other.origin for other in of.network.steps if other.name == name)
+        found = next((pair for pair in _origins(step) if pair[0]._store is not None), None)
         if found is None:
             continue
         of, name = found
@@ -89,10 +98,14 @@ def _layer_names(model: Model, given: tuple[object, ...]) -> set[str]:
         own = {
             step.name
             for step in model.network.steps
-            if step.layer is one or (step.origin and step.origin[0] is one)
+            if step.layer is one or any(of is one for of, _ in _origins(step))
         }
         if not own:
-            raise ValueError(f"the model has no layer {one!r}")
+            what = f"layer {one!r}" if isinstance(one, Layer) else f"{type(one).__name__} like that"
+            raise ValueError(
+                f"the model has no {what} in it: freeze and unfreeze take the names of layers, "
+                "layers, and models that were called as layers of it"
+            )
         own |= {name for name in known if name.split(".")[0] in own}
         found |= own if len(own) == 1 else own & known
     return found

@@ -89,3 +89,30 @@ def test_a_frozen_sub_model_stays_and_the_rest_trains():
     model.unfreeze(coder)
     model.fit(X, Y, epochs=1, verbose=0)
     assert (model.parameters["code.weight"] != before["code.weight"]).any()
+
+
+@pytest.mark.parametrize("trained_before", [False, True])
+def test_a_sub_model_of_a_sub_model_is_frozen(trained_before):
+    x = bp.Input(6)
+    inner = bp.Model(x, bp.Dense(6, name="b")(bp.Dense(4, name="a")(x)))
+    middle_in = bp.Input(6)
+    middle = bp.Model(middle_in, bp.Dense(6, name="c")(inner(middle_in)))
+    for part in (inner, middle) if trained_before else ():
+        part.compile(loss="mse", dtype="float64", seed=1)
+    outer_in = bp.Input(6)
+    outer = compiled(outer_in, bp.Dense(2, name="d")(middle(outer_in)))
+    outer.freeze(inner)
+    assert outer.state()["frozen"] == ["a", "b"]
+    outer.unfreeze(middle)
+    assert outer.state()["frozen"] == []
+    outer.freeze(middle, "d")
+    assert outer.state()["frozen"] == ["a", "b", "c", "d"]
+    outer.unfreeze(inner, "c")
+    before = {name: view.copy() for name, view in outer.parameters.items()}
+    outer.fit(X, Y, epochs=1, verbose=0)
+    still = {name for name, view in outer.parameters.items() if (view == before[name]).all()}
+    assert still == {"d.weight", "d.bias"}
+    with pytest.raises(ValueError, match="the model has no Model like that in it"):
+        inner.freeze(outer)
+    with pytest.raises(ValueError, match=r"the model has no layer Dense\(.*in it"):
+        inner.freeze(bp.Dense(3))
