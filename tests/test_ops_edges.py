@@ -51,6 +51,37 @@ def test_logsumexp_of_infinite_values():
     assert bp.grad(o.logsumexp)(np.array([-inf, 1.0])).tolist() == [0.0, 1.0]
 
 
+def test_logaddexp_of_all_kinds_of_numbers():
+    inf = np.inf
+    pairs = [(3.0, 4.0), (1e300, 1e300), (0.0, -40.0), (-40.0, 0.0), (1.0, -1e20), (-inf, 3.0)]
+    pairs += [(-inf, -inf), (inf, inf), (inf, 1.0), (0.0, 0.0)]
+    for x, y in pairs:
+        assert run(o.logaddexp, (x, y)) == pytest.approx(np.logaddexp(x, y), rel=1e-15)
+    assert bp.grad(o.logaddexp, (0, 1))(2.0, 2.0) == (0.5, 0.5)
+    assert bp.grad(o.logaddexp, (0, 1))(-inf, 2.0) == (0.0, 1.0)
+    curved = bp.jacobian(bp.grad(lambda v: o.logaddexp(v[0], v[1])))(np.ones(2))
+    np.testing.assert_allclose(curved, [[0.25, -0.25], [-0.25, 0.25]])
+
+
+def test_hypot_of_all_kinds_of_numbers():
+    for x, y in [(3.0, -4.0), (1e300, 1e300), (1e-300, 0.0), (0.0, 0.0), (np.inf, 1.0)]:
+        assert run(o.hypot, (x, y)) == pytest.approx(np.hypot(x, y), rel=1e-15)
+    curved = bp.jacobian(bp.grad(lambda v: o.hypot(v[0], v[1])))(np.array([3.0, 4.0]))
+    np.testing.assert_allclose(curved, [[0.128, -0.096], [-0.096, 0.072]])
+    with pytest.raises(ValueError, match=r"hypot: shapes \(2,\) .* and \(3,\) .*input0"):
+        o.hypot(np.zeros(2), bp.Input(3))
+
+
+@pytest.mark.parametrize("f", [o.norm, o.std, lambda x: o.sum(o.hypot(x[0], x[1]))])
+def test_lengths_of_nothing_have_no_slope(f):
+    """Of two rows that are equal the distance's gradient must not be NaN."""
+    x = np.zeros((2, 3))
+    value, slope = bp.value_and_grad(f)(x)
+    assert value == 0 and (slope == 0).all()
+    assert (bp.jacobian(bp.grad(f))(x) == 0).all()
+    assert np.isnan(bp.value_and_grad(f)(x * np.nan)[0])
+
+
 def test_chains_are_merged_into_one_instruction():
     x = Node("feed", attrs={"source": 0, "scale": 1.0}, shape=(10,))
     y = o.exp(-(x**2)) * o.sin(3 * x) + o.tanh(x) / (1 + x**2)

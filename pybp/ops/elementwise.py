@@ -164,14 +164,28 @@ def exp2(x: Value) -> Node:
 
 def logaddexp(x: Value, y: Value) -> Node:
     """log(exp x + exp y), without overflow."""
-    larger, apart = apply("maximum", x, y, what="logaddexp"), apply("subtract", x, y)
-    return larger + apply("log1p", apply("exp", -abs(apart)))
+    larger = apply("stop_gradient", apply("maximum", x, y, what="logaddexp"))
+    top = apply("where", abs(larger) < math.inf, larger, 0.0)
+    x, y = apply("subtract", x, top), apply("subtract", y, top)
+    x_less_1 = apply("add", apply("expm1", x), apply("exp", y))  # each is exp x + exp y - 1
+    y_less_1 = apply("add", apply("exp", x), apply("expm1", y))
+    return top + apply("log1p", apply("where", greater_equal(x, y), x_less_1, y_less_1))
+
+
+def root(x: Node) -> Node:
+    """sqrt x of a sum of squares: where that is 0 the slope is taken as 0, the least of the
+    subgradients of a norm."""
+    none = apply("equal", x, 0.0)
+    return apply("where", none, 0.0, apply("sqrt", apply("where", none, 1.0, x)))
 
 
 def hypot(x: Value, y: Value) -> Node:
-    """sqrt(x^2 + y^2)."""
-    squares = (apply("multiply", v, v, what="hypot") for v in (x, y))
-    return apply("sqrt", apply("add", *squares, what="hypot"))
+    """sqrt(x^2 + y^2), without overflow; its derivatives at (0, 0) are taken as 0."""
+    high, low = (apply(side, x, y, what="hypot") for side in ("maximum", "minimum"))
+    size = apply("maximum", high, -low)
+    unit = apply("stop_gradient", apply("where", (size > 0) & (size < math.inf), size, 1.0))
+    squares = (apply("square", apply("divide", v, unit)) for v in (x, y))
+    return apply("multiply", root(apply("add", *squares)), unit)
 
 
 def logical_not(x: Value) -> Node:

@@ -12,8 +12,8 @@ from pybp.ops.symbols import Value, apply, as_node
 
 KINDS = {"max": 0, "min": 1, "prod": 2, "argmax": 3, "argmin": 4}
 
-_exp, _log, _square, _sqrt, _stop = (
-    e.FUNCTIONS[name] for name in ("exp", "log", "square", "sqrt", "stop_gradient")
+_exp, _log, _square, _stop = (
+    e.FUNCTIONS[name] for name in ("exp", "log", "square", "stop_gradient")
 )
 
 
@@ -45,13 +45,13 @@ def var(x: Value, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> No
 
 
 def std(x: Value, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Node:
-    """Standard deviation: the root of `var`."""
-    return _sqrt(var(x, axis, ddof, keepdims))
+    """Standard deviation: the root of `var`. Of equal numbers its derivatives are taken as 0."""
+    return e.root(var(x, axis, ddof, keepdims))
 
 
 def norm(x: Value, axis: Any = None, keepdims: bool = False) -> Node:
-    """Euclidean norm along axes; it has no derivative at 0, where the gradient is NaN."""
-    return _sqrt(sum(_square(x), axis, keepdims))
+    """Euclidean norm along axes; where it is 0 its derivatives are taken as 0."""
+    return e.root(sum(_square(x), axis, keepdims))
 
 
 def _fold(kind: str, x: Value, axis: Any, keepdims: bool) -> Node:
