@@ -161,9 +161,7 @@ def input_shape(shape: object, size: int, what: str) -> tuple[int, ...]:
     return dims
 
 
-def images_read(
-    model: Model, layer: str, weight: NDArray[Any], given: object
-) -> NDArray[Any]:
+def images_read(model: Model, layer: str, weight: NDArray[Any], given: object) -> NDArray[Any]:
     """The weights [units, inputs] of a dense layer as images (units, C, H, W) like those that it
     reads."""
     node = next(
@@ -174,16 +172,21 @@ def images_read(
     size = weight.shape[1]
     while node.ndim == 1 and len(node.inputs) == 1 and math.prod(node.inputs[0].shape) == size:
         node = node.inputs[0]
-    there = layouts.long_axes(node.shape)
-    if node.ndim in (2, 3) and given and layouts.long_axes(tuple(np.ravel(given))) != there:
+    if node.ndim in (2, 3) and given is not None and not _same_image(given, node.shape):
         raise ValueError(
-            f"weights: layer {layer!r} reads images of shape {layouts.given_shape(node)}, got image_shape="
-            f"{given!r}: leave image_shape out, it is for flat rows"
+            f"weights: layer {layer!r} reads images of shape {layouts.given_shape(node)}, got "
+            f"image_shape={given!r}: leave image_shape out, it is for flat rows"
         )
-    shape = input_shape(given or node.shape, size, "weights")
+    shape = input_shape(node.shape if given is None else given, size, "weights")
     if node.layout == "NHWC" and not node.image and node.ndim == 3:
         return np.moveaxis(weight.reshape(-1, *node.shape), -1, 1)
     return weight.reshape(-1, *shape)
+
+
+def _same_image(given: object, shape: tuple[int, ...]) -> bool:
+    """Whether they differ in axes of length 1 at most."""
+    dims = tuple(given) if isinstance(given, tuple | list) else ()
+    return layouts.long_axes(dims) == layouts.long_axes(shape)
 
 
 def augmenting(given: Augment | Model, layout: str) -> tuple[Augment, float, str]:

@@ -105,7 +105,7 @@ def test_weights_are_images_in_the_order_of_axes_that_was_given(shape, layout, o
     weight = model.parameters["first.weight"]
     found = _tiles.images_read(model, "first", weight, seen if given else None)
     np.testing.assert_array_equal(found, np.moveaxis(weight.reshape(4, *seen), 1 + order[0], 1))
-    with pytest.raises(ValueError, match="'first' reads images .*leave image_shape out"):
+    with pytest.raises(ValueError, match=r"'first' reads images .*leave image_shape out"):
         plots.weights(model, image_shape=(2, *seen))
 
 

@@ -183,9 +183,7 @@ class Augment(Layer):
             )
         return given[-2], given[-1]
 
-    def apply(
-        self, x: object, seed: int = 0, step: int = 0, layout: str = "NCHW"
-    ) -> np.ndarray:
+    def apply(self, x: object, seed: int = 0, step: int = 0, layout: str = "NCHW") -> np.ndarray:
         """The images as step `step` of a training with this seed would see them as its batch:
         `x`, (N, C, H, W), or (N, H, W, C) with the layout "NHWC", (N, H, W), or (N, values) with
         `image_shape`, of any real or integer type; the answer has x's shape and is float32, or
