@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import pybp as bp
+from pybp import ops as o
 from pybp.graph import topological
 
 RNG = np.random.default_rng(0)
@@ -376,3 +377,36 @@ def test_a_layout_is_kept_wherever_the_image_stands_among_operands(how, layout, 
             model.fit(x, np.zeros(model.predict(x).shape), batch_size=8, verbose=0)
         found.append(model.predict(x))
     np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)
+
+
+class ThereAndBack(bp.Layer):
+    """Ways on which functions lose the axes' names."""
+
+    def __init__(self, way, name=None):
+        super().__init__(name)
+        self.way = way
+
+    def build(self, x, name):
+        if self.way == "reshape":
+            return o.reshape(o.reshape(x, (-1,)), x.shape)
+        if self.way == "stack":
+            return o.stack([x[..., k] for k in range(x.shape[-1])], -1)
+        return bp.Reshape(x.shape)(bp.Flatten()(x))  # which says that nobody knows
+
+
+@pytest.mark.parametrize("way", ["reshape", "stack"])
+@pytest.mark.parametrize(("shape", "layout"), [((6, 5, 2), "NHWC"), ((2, 6, 5), "NCHW")])
+def test_as_many_axes_have_the_same_names(way, shape, layout):
+    x = np.random.default_rng(0).normal(size=(7, *shape))
+    found = []
+    for middle in ((), (ThereAndBack(way),)):
+        behind = (bp.Conv2D(3, 3), bp.BatchNorm(), bp.Flatten(), bp.Dense(2))
+        model = bp.Sequential([bp.Input(shape, layout=layout), *middle, *behind])
+        model.compile(loss="mse", dtype="float64", seed=0)
+        found.append(model.predict(x))
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_reshape_that_was_called_names_no_axes():
+    with pytest.raises(ValueError, match="'conv2d0': Conv2D needs to know"):
+        bp.Sequential([bp.Input((6, 5, 2), layout="NHWC"), ThereAndBack("layer"), bp.Conv2D(3, 3)])

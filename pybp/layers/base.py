@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pybp.described import Described
 from pybp.graph import Node
-from pybp.layouts import in_given_order
+from pybp.layouts import given_shape, in_given_order
 from pybp.operators import Symbolic
 
 LARGEST = 2**31 - 1  # of one dimension: BLAS libraries count in 32 bits
@@ -29,7 +29,9 @@ class Layer(Described):
     and `bp.ops`. It is called once for a model; what it makes is compiled with the rest, with
     elementwise chains merged into one pass, and runs natively. A layer with parameters derives from
     `pybp.TrainedLayer`. To be saved, arguments are kept as attributes of the same names. `build`
-    may call other layers, whose parameters then bear its layer's name: "block0.dense0.weight".
+    may call other layers, whose parameters then bear its layer's name: "block0.dense0.weight". It
+    sees images and sequences in the order of axes that the user gave, and an output with as many
+    axes is one in that order too.
 
     >>> import numpy as np, pybp as bp
     >>> class Swish(bp.Layer):
@@ -149,7 +151,7 @@ def _custom(build: Callable[..., Any]) -> Callable[..., Node]:
                 f"layer {name!r}: {type(self).__name__}.build must return a node, its output, got "
                 f"{type(y).__name__}"
             )
-        y = _for_rows(y)
+        y = _with_layout(_for_rows(y), nodes, name)
         _take_over(self, name, y, nodes)
         return y
 
@@ -162,6 +164,21 @@ def _for_rows(value: Symbolic) -> Node:
 
     node = as_node(value, "build")
     return spread(node, node.shape, True)
+
+
+def _with_layout(y: Node, inputs: Sequence[Node], name: str) -> Node:
+    """The value with the layout of the first input that has as many axes, where it went the way of
+    functions that do not know of any, such as `reshape` there and back. What a layer gives that
+    was called, such as `bp.Reshape`, stays as that has it."""
+    if not y.layout and not y.layer.startswith(f"{name}."):
+        same = (node.layout for node in inputs if node.layout and _axes(node) == y.ndim)
+        y.layout = next(same, "")
+        y.image = y.layout == "NCHW"
+    return y
+
+
+def _axes(node: Node) -> int:
+    return len(given_shape(node))
 
 
 def _entrance(node: Node, name: str) -> Node:
