@@ -9,6 +9,7 @@ from pybp import data
 from pybp._core import Source
 from pybp.goals import by_name
 from pybp.graph import topological
+from pybp.layouts import given_shape
 
 if TYPE_CHECKING:
     from pybp.model import Model
@@ -62,11 +63,11 @@ def finite(model: Model, arrays: Sequence[Any], what: str = "x") -> Sources:
     """Inputs bound and checked to be finite, also once they are scaled."""
     names = [what] if len(arrays) == 1 else [f"{what}[{i}]" for i in range(len(arrays))]
     bounds = limits(model)
-    sources = tuple(
-        data.finite_source(array, name, limit)
-        for array, name, limit in zip(arrays, names, bounds, strict=True)
-    )
     feeds = model.network.nodes(model.network.inputs)
+    sources = tuple(
+        data.finite_source(array, name, limit, given_shape(feed))
+        for array, name, limit, feed in zip(arrays, names, bounds, feeds, strict=True)
+    )
     for node in topological(model._outputs):
         if node.op == "embedding":
             (feed,) = [n for n in topological([node]) if n.op == "feed"]

@@ -105,8 +105,14 @@ def largest(dtype: np.dtype, scale: float = 1.0) -> float:
     return most / max(abs(scale), most / np.finfo(np.float64).max)
 
 
-def finite_source(array: Any, what: str, limit: float = np.finfo(np.float64).max) -> Source:
-    """The array bound for reading, all of whose values are finite and within +-limit."""
+def finite_source(
+    array: Any,
+    what: str,
+    limit: float = np.finfo(np.float64).max,
+    shape: tuple[int, ...] = (),
+) -> Source:
+    """The array bound for reading, all of whose values are finite and within +-limit; `shape` is
+    that of a row to the user."""
     source = Source(array)
     if not isinstance(array, np.ndarray):
         return array.checked(source, what, float(limit))
@@ -114,14 +120,18 @@ def finite_source(array: Any, what: str, limit: float = np.finfo(np.float64).max
     if bad is not None:
         row, col = bad
         found = f"{what}[{row}, {col}] is {array[row, col]}"
+        if len(shape) > 1:
+            place = tuple(map(int, np.unravel_index(col, shape)))
+            found = f"{what}[{row}] is {array[row, col]} at {place} of its shape {shape}"
         if np.isfinite(array[row, col]):
             raise ValueError(
                 f"{found}, which float32 cannot hold once it is scaled: bring the values to a "
                 "smaller range, or compile with dtype='float64'"
             )
+        reduced = "all(axis=1)" if len(shape) < 2 else f"reshape(len({what}), -1).all(axis=1)"
         raise ValueError(
             f"{found}: every value must be finite; replace or remove such rows, for instance with "
-            f"{what}[np.isfinite({what}).all(axis=1)]"
+            f"{what}[np.isfinite({what}).{reduced}]"
         )
     return source
 
@@ -141,7 +151,7 @@ def check_words(array: np.ndarray, node: Node, what: str) -> None:
 def not_empty(array: Any, what: str) -> Any:
     """The rows, of which there is at least one."""
     if len(array) == 0:
-        raise ValueError(f"{what} is empty: at least one row is needed, got shape {array.shape}")
+        raise ValueError(f"{what} is empty: at least one row is needed, got none")
     return array
 
 

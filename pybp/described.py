@@ -29,9 +29,12 @@ class Described:
 
 
 def to_data(thing: Described) -> dict[str, Any]:
-    """The object as plain data: {"kind": its class in lower case, argument: value, ...}."""
+    """The object as plain data: {"kind": its class, argument: value, ...}. Ours are in lower case,
+    so that a user's class may have the name of one of them."""
     plain = {key: _plain(value) for key, value in thing.stored().items()}
-    return {"kind": type(thing).__name__.lower(), **plain}
+    kind = type(thing)
+    own = kind.__module__.startswith("pybp.")
+    return {"kind": kind.__name__.lower() if own else kind.__name__, **plain}
 
 
 def _plain(value: object) -> object:
@@ -91,7 +94,7 @@ def _named(name: object, what: str) -> Callable[..., Any]:
     """A class or function that the user has given."""
     given = _custom.get() or {}
     for own, thing in given.items():
-        if name in (own, own.lower()):
+        if name == own:
             return thing
     raise MissingCustomError(
         f"it has a {what} {name!r}, which is no part of pybp: pass it as "

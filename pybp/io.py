@@ -108,7 +108,8 @@ def _graph(model: Model) -> dict[str, Any]:
     """The layers and, unless they are a list, the calls: [layer, [call, ...]], on calls before."""
     network = model.network
     described: dict[str, Any] = {"layers": [to_data(layer) for layer in model.layers]}
-    if type(model).__name__ == "Sequential":
+    from_models = any(step.origin for step in network.steps)  # which may have equal names
+    if type(model).__name__ == "Sequential" and not from_models:
         return described
     number = {id(layer): i for i, layer in enumerate(model.layers)}
     described["calls"] = [[number[id(s.layer)], list(s.inputs)] for s in network.steps]

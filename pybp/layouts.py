@@ -226,8 +226,17 @@ def for_units(node: Node, layer: str, kind: str) -> Node:
     )
 
 
-def alike(nodes: Sequence[Node]) -> list[Node]:
-    """Nodes that are to be combined, all as images where one of them is."""
-    if not any(node.image for node in nodes):
+def alike(nodes: Sequence[Node], name: str) -> list[Node]:
+    """Nodes that a layer combines, all as images where one of them is."""
+    image = next((node for node in nodes if node.image), None)
+    if image is None:
         return list(nodes)
-    return [as_image(node, node.layer, "what is combined with an image") for node in nodes]
+    for node in nodes:
+        if not node.image and not node.layout:
+            raise ValueError(
+                f"layer {name!r}: {image.layer!r} gives rows of shape {given_shape(image)}, "
+                f"{image.layout}, but {node.layer!r} of shape {node.shape} and no layout: flatten "
+                "the former by bp.Flatten(), or say what the latter are, for instance by "
+                f"bp.Reshape({given_shape(image)}, layout={image.layout!r})"
+            )
+    return [as_image(node, name, "what is combined with an image") for node in nodes]

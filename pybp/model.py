@@ -455,7 +455,7 @@ class Model:
 
     def __repr__(self) -> str:
         inside = ", ".join(repr(layer) for layer in self.layers)
-        if type(self).__name__ == "Sequential":
+        if type(self).__name__ == "Sequential" and self.network.is_chain:
             return f"Sequential([{inside}])"
         ends = (self.network.names(which) for which in (self.network.inputs, self.network.outputs))
         return "Model({} -> {}: {})".format(*(", ".join(names) for names in ends), inside)

@@ -76,14 +76,22 @@ def call(layer: Layer, given: object, origin: Origin | None = None) -> Node:
         return as_given(_built(layer, nodes, whole.name_of(layer)))
     try:
         node = _built(layer, nodes, layer.name or layer.default_name())
-    except ValueError:
-        # Now that names matter: the same again, as a model would name them.
-        uses, index = uses_of(ordered(nodes))
-        settle([*uses, (layer, tuple(index[id(n)] for n in nodes), None)], {})
-        raise
+    except ValueError as error:
+        mistake = _in_a_model(layer, nodes, error)
+        raise mistake from mistake.__cause__
     node = as_given(node)
     node.call = Call(layer, nodes, origin)
     return node
+
+
+def _in_a_model(layer: Layer, nodes: Sequence[Node], mistake: ValueError) -> ValueError:
+    """The mistake in calling the layer again, now that names matter: as a model would name them."""
+    uses, index = uses_of(ordered(nodes))
+    try:
+        settle([*uses, (layer, tuple(index[id(n)] for n in nodes), None)], {})
+    except ValueError as named:
+        return named
+    return mistake
 
 
 def _built(layer: Layer, nodes: Sequence[Node], name: str) -> Node:
@@ -101,7 +109,8 @@ def apply(model: Model, given: object) -> Node | list[Node]:
             "not come along: call it on the layer's input or output"
         )
     network = model.network
-    wanted = network.names(network.inputs)
+    ends = [network.steps[i] for i in network.inputs]
+    wanted = [step.label for step in ends]
     several = isinstance(given, list | tuple)
     parts = list(given) if isinstance(given, list | tuple) else [given]
     if isinstance(given, Mapping):
@@ -110,7 +119,9 @@ def apply(model: Model, given: object) -> Node | list[Node]:
         parts = [given[name] for name in wanted]
     if len(parts) != len(wanted):
         raise ValueError(
-            f"the model takes {len(wanted)} inputs, {', '.join(wanted)}; got {len(parts)}"
+            f"the model takes {len(wanted)} inputs, "
+            + ", ".join(f"{step.label!r} of shape {given_shape(step.node)}" for step in ends)
+            + f"; got {len(parts)}"
         )
     new: dict[int, Node] = {}
     for i, part in zip(network.inputs, parts, strict=True):
@@ -125,17 +136,19 @@ def apply(model: Model, given: object) -> Node | list[Node]:
 
 def _replacing(feed: Node, node: Node) -> Node:
     """`node`, where it can stand for the input of a model that is used as a layer."""
-    if given_shape(node) != given_shape(feed):
+    axes = {feed.layout, node.layout}
+    if given_shape(node) != given_shape(feed) or (all(axes) and len(axes) > 1):
+        wanted, got = (f"{given_shape(n)}{n.layout and f', {n.layout}'}" for n in (feed, node))
         raise ValueError(
-            f"input {feed.layer!r} of the model has rows of shape {given_shape(feed)}, but the "
-            f"output of {node.layer!r} has {given_shape(node)}"
+            f"input {feed.layer!r} of the model has rows of shape {wanted}, but the output of "
+            f"layer {labels([node])[0]!r} has {got}"
         )
     scale = feed.attrs["scale"]
     given = node.call.layer if node.call else None
     if scale != 1.0 and not (isinstance(given, Input) and given.scale == scale):
         raise ValueError(
-            f"input {feed.layer!r} of the model scales by {scale:g}, and the output of "
-            f"{node.layer!r} is not so scaled: give that scale to the outer bp.Input"
+            f"input {feed.layer!r} of the model scales by {scale:g}, and the output of layer "
+            f"{labels([node])[0]!r} is not so scaled: give that scale to the outer bp.Input"
         )
     return node
 
@@ -179,9 +192,10 @@ def _share(node: Node, inputs: Sequence[Node], known: dict) -> None:
             if other.shape != part.shape:
                 here = given_shape(inputs[0] if inputs else node)
                 raise ValueError(
-                    f"layer {own.layer!r} is called on rows of shape {given_shape(first)} and on "
-                    f"rows of shape {here}, from {inputs[0].layer!r}, but has one {part.name} for "
-                    f"both: it would have to be {other.shape} and {part.shape}"
+                    f"layer {own.layer!r} is called on rows of shape {given_shape(first)}, from "
+                    f"{first.layer!r}, and on rows of shape {here}, from {inputs[0].layer!r}, but "
+                    f"has one {part.name} for both: it would have to be {other.shape} and "
+                    f"{part.shape}"
                 )
         own.parameters = tuple(known[p.name][0] for p in own.parameters)
         own.running = tuple(known[r.name][0] for r in own.running)
@@ -321,7 +335,8 @@ def _check_ends(
     for node in ins:
         if id(node) not in used:
             raise ValueError(
-                f"no output depends on input {label[id(node)]!r}: leave it out, or connect it"
+                f"no output depends on input {label[id(node)]!r} of shape {given_shape(node)}: "
+                "leave it out, or connect it"
             )
 
 

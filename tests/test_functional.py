@@ -252,6 +252,11 @@ def test_the_summary_calls_outputs_what_are_outputs():
     assert [words[name] for name in ("both", "last", "end")] == 3 * ["output"]
 
 
+def branching():
+    x = bp.Input(4)
+    return x, [bp.Dense(2)(x), bp.Dense(3)(x)]
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_plot_names_every_layer(kind, tmp_path):
     pytest.importorskip("matplotlib")
@@ -312,10 +317,10 @@ MISTAKES = {
         TypeError,
         ["axis", "last"],
     ),
-    "a model in a list": (
-        lambda: bp.Sequential([bp.Input(6), autoencoder()[0]]),
-        TypeError,
-        ["layers[1]", "call it"],
+    "a model of several outputs in a list": (
+        lambda: bp.Sequential([bp.Input(4), bp.Model(*branching())]),
+        ValueError,
+        ["layers[1]", "1 inputs and 2 outputs", "call it"],
     ),
     "nothing to join": (lambda: bp.concat([]), ValueError, ["Concat", "empty list"]),
     "nothing to add": (lambda: bp.add([]), ValueError, ["Add", "empty list"]),

@@ -405,12 +405,12 @@ MISTAKES = {
     "not a number": (
         lambda m: m.fit([A, np.full_like(B, np.nan)], Y),
         ValueError,
-        ["x[1][0, 0]", "nan"],
+        ["x[1][0] is nan at (0, 0)", "(2, 3)"],
     ),
     "not a number to predict": (
         lambda m: m.predict([A, np.full_like(B, np.inf)]),
         ValueError,
-        ["x[1][0, 0]", "inf"],
+        ["x[1][0] is inf at (0, 0)", "(2, 3)"],
     ),
     "one target": (lambda m: m.fit(X, VALUES), ValueError, ["y", "list of 2", "value, class"]),
     "fewer targets": (

@@ -68,7 +68,7 @@ def test_hypot_of_all_kinds_of_numbers():
         assert run(o.hypot, (x, y)) == pytest.approx(np.hypot(x, y), rel=1e-15)
     curved = bp.jacobian(bp.grad(lambda v: o.hypot(v[0], v[1])))(np.array([3.0, 4.0]))
     np.testing.assert_allclose(curved, [[0.128, -0.096], [-0.096, 0.072]])
-    with pytest.raises(ValueError, match=r"hypot: shapes \(2,\) .* and \(3,\) .*input0"):
+    with pytest.raises(ValueError, match=r"hypot: shapes \(2,\) and \(3,\) of layer .input0"):
         o.hypot(np.zeros(2), bp.Input(3))
 
 
@@ -113,7 +113,7 @@ def test_mistakes_in_einsum_are_named(said, shapes, words):
         (lambda x: x[:, [False] * 4], IndexError, "False everywhere"),
         (lambda x: x[[0, 1], None, [0, 1]], IndexError, "side by side"),
         (lambda x: x[[0, 1], [0, 4]], IndexError, "length 4"),
-        (lambda x: x[0, 0, 0], IndexError, r"3 axes for rows of shape \(3, 4\)"),
+        (lambda x: x[0, 0, 0], IndexError, r"3 axes are too many.*\(3, 4\)"),
         (lambda x: x[..., ...], IndexError, "one ellipsis"),
         (lambda x: o.reshape(x, (1,) * 5 + (3, 4)), ValueError, "at most 6 axes"),
         (lambda x: o.diagonal(x, 4), ValueError, r"\(3, 4\) has no diagonal 4"),

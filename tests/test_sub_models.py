@@ -116,3 +116,22 @@ def test_a_sub_model_of_a_sub_model_is_frozen(trained_before):
         inner.freeze(outer)
     with pytest.raises(ValueError, match=r"the model has no layer Dense\(.*in it"):
         inner.freeze(bp.Dense(3))
+
+
+def test_models_stand_in_a_list(tmp_path):
+    x = bp.Input(6)
+    inner = bp.Model(x, bp.add([bp.Dense(6, "tanh", name="code")(x), x]))
+    inner.compile(loss="mse", dtype="float64", seed=3)
+    behind = bp.Sequential([bp.Input(6), bp.Dense(4, name="code")])
+    model = bp.Sequential([bp.Input(6), bp.Dense(6), inner, behind, bp.Dense(2)])
+    model.compile(loss="mse", dtype="float64", seed=1)
+    names = ["dense0", "code", "code_1", "dense1"]
+    assert [name.partition(".")[0] for name in model.parameters if "bias" in name] == names
+    np.testing.assert_array_equal(model.parameters["code.weight"], inner.parameters["code.weight"])
+    model.freeze(inner)
+    model.fit(X, Y, epochs=1, verbose=0)
+    np.testing.assert_array_equal(model.parameters["code.weight"], inner.parameters["code.weight"])
+    model.save(tmp_path / "m.safetensors")
+    loaded = bp.load(tmp_path / "m.safetensors")
+    assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
+    assert "Sequential" not in repr(model)  # which is no list of layers

@@ -88,14 +88,15 @@ class _Conv(TrainedLayer):
 
 
 def _in_groups(x: Node, filters: int, groups: int, name: str) -> None:
+    rows = f"rows {given_shape(x)}, {x.layout}"
     for what, count in (
-        (f"the {x.shape[0]} channels of layer {x.layer!r}", x.shape[0]),
-        (f"its {filters} filters", filters),
+        (f"the {x.shape[0]} channels of layer {x.layer!r} ({rows})", x.shape[0]),
+        (f"its {filters} filters, of the {x.shape[0]} channels of layer {x.layer!r},", filters),
     ):
         if count % groups:
             raise ValueError(
-                f"layer {name!r}: {what} (rows {given_shape(x)}, {x.layout}) do not divide into "
-                f"groups={groups}: both numbers must be multiples of it"
+                f"layer {name!r}: {what} do not divide into groups={groups}: both numbers must be "
+                "multiples of it"
             )
 
 

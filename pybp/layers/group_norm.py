@@ -52,7 +52,8 @@ class GroupNorm(TrainedLayer):
         if x.shape[0] % self.groups:
             raise ValueError(
                 f"layer {name!r}: the {x.shape[0]} channels of layer {x.layer!r} (rows "
-                f"{given_shape(x)}, {x.layout}) do not divide into groups={self.groups}"
+                f"{given_shape(x)}, {x.layout}) do not divide into groups={self.groups}: "
+                "give a number that divides them"
             )
         return self._normalised(x, self.groups, name)
 

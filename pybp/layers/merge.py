@@ -38,7 +38,7 @@ class Merge(Layer):
         kind = type(self).__name__
         if len(x) < 2:
             raise ValueError(f"layer {name!r}: {kind} takes a list of at least two inputs")
-        x = alike(x)
+        x = alike(x, name)
         self._check(x, name)
         return self._join(x, name)
 
@@ -142,7 +142,8 @@ class Concat(Merge):
                 raise ValueError(
                     f"layer {name!r}: Concat along axis {self.axis} takes inputs that differ in "
                     f"that axis alone, but {first.layer!r} gives rows of shape "
-                    f"{given_shape(first)} and {node.layer!r} of shape {given_shape(node)}"
+                    f"{given_shape(first)} and {node.layer!r} of shape {given_shape(node)}: give "
+                    "all other axes one size, for instance by padding, or choose another axis"
                 )
 
     def _axis(self, node: Node, name: str) -> int:

@@ -8,7 +8,7 @@ from pybp.graph import Node
 from pybp.layouts import as_given, as_image
 from pybp.ops.linear import matmul
 from pybp.ops.shaping import concatenate, reshape, strides_of, view
-from pybp.ops.symbols import Value, as_node, constant, spread
+from pybp.ops.symbols import Value, as_node, constant, shapes_of, spread
 
 Pair = int | Sequence[int]
 
@@ -17,7 +17,9 @@ def pad(x: Value, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Node
     """More numbers of one value before and behind along every axis: widths is one pair an axis."""
     x = as_node(x, "pad")
     if len(widths) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in widths):
-        raise ValueError(f"bp.ops.pad: rows of shape {x.shape} need {x.ndim} pairs, got {widths}")
+        raise ValueError(
+            f"bp.ops.pad: rows of shape {shapes_of(x)} need {x.ndim} pairs, got {widths}"
+        )
     for axis, pair in enumerate(widths):
         parts = [x]
         for place, width in zip((0, 2), pair, strict=True):
@@ -45,15 +47,15 @@ def conv2d(
     with weights of every row's own, convolutions go by windows, which have derivatives of any order
     and KH KW times the memory of x.
     """
-    x, weight = as_node(x, "conv2d"), as_node(weight, "conv2d")
+    given = x, weight = as_node(x, "conv2d"), as_node(weight, "conv2d")
     layout = x.layout or "NCHW"
     if x.layout and x.ndim == 3:
         x = as_image(x, x.layer, "bp.ops.conv2d")
     steps, around, apart = (_pair(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
     if x.ndim != 3 or weight.ndim != 4 or x.shape[0] != weight.shape[1] * groups:
         raise ValueError(
-            f"bp.ops.conv2d: rows of shape {x.shape} and weights of shape {weight.shape} in "
-            f"{groups} groups do not fit: they are [C, H, W] and [O, C / groups, KH, KW]"
+            f"bp.ops.conv2d: rows and weights of shapes {shapes_of(*given)} in {groups} groups do "
+            f"not fit: they are {_axes(x)} and [O, C / groups, KH, KW]"
         )
     if weight.shape[0] % groups:
         raise ValueError(f"bp.ops.conv2d: {weight.shape[0]} outputs are not {groups} equal groups")
@@ -62,7 +64,7 @@ def conv2d(
     if any(r > n for r, n in zip(reach, size, strict=True)):
         raise ValueError(
             f"bp.ops.conv2d: a kernel that spans {tuple(reach)} is larger than its input "
-            f"{tuple(size)}, padding included"
+            f"{tuple(size)}, padding included, in shapes {shapes_of(*given)}"
         )
     if x.batched and not weight.batched:
         attrs = {"stride_h": steps[0], "stride_w": steps[1], "groups": groups}
@@ -98,6 +100,11 @@ def _by_windows(
     columns = reshape(windows, (groups, -1, out[0] * out[1]))
     rows = reshape(weight, (groups, weight.shape[0] // groups, -1))
     return reshape(matmul(rows, columns), (weight.shape[0], *out))
+
+
+def _axes(x: Node) -> str:
+    """The names of the axes of images as the user gives them."""
+    return f"[{', '.join((x.layout or 'NCHW')[1:])}]"
 
 
 def _pair(value: Pair, least: int) -> tuple[int, int]:

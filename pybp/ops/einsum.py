@@ -8,7 +8,7 @@ from pybp.graph import Node
 from pybp.ops.linear import matmul
 from pybp.ops.reductions import sum as total
 from pybp.ops.shaping import diagonal, reshape, transpose
-from pybp.ops.symbols import Value, as_node
+from pybp.ops.symbols import Value, as_node, shapes_of
 
 
 def einsum(subscripts: str, *operands: Value) -> Node:
@@ -16,7 +16,7 @@ def einsum(subscripts: str, *operands: Value) -> Node:
     sums run over those that the result has not. Without `->`, it has those that are named once, in
     alphabetical order. Operands are taken two at a time from the left, as matrix products."""
     nodes = [as_node(operand, "einsum") for operand in operands]
-    terms, kept = _terms(subscripts, [node.shape for node in nodes])
+    terms, kept = _terms(subscripts, nodes)
     parts = [_once(*part) for part in zip(terms, nodes, strict=True)]
     names, node = parts[0]
     for k, (others, other) in enumerate(parts[1:], 2):
@@ -26,7 +26,7 @@ def einsum(subscripts: str, *operands: Value) -> Node:
     return transpose(node, [names.index(name) for name in kept])
 
 
-def _terms(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str]:
+def _terms(subscripts: str, nodes: list[Node]) -> tuple[list[str], str]:
     """The names of the operands' axes and of the result's."""
     left, arrow, kept = str(subscripts).replace(" ", "").partition("->")
     terms = left.split(",")
@@ -35,15 +35,20 @@ def _terms(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
     said = f"bp.ops.einsum: {subscripts!r}"
     if not all(term.isalpha() or not term for term in (*terms, kept)):
         raise ValueError(f"{said} names axes by letters, such as 'ij,jk->ik', and has no '...'")
-    if len(terms) != len(shapes):
-        raise ValueError(f"{said} is of {len(terms)} operands, got {len(shapes)}")
+    if len(terms) != len(nodes):
+        raise ValueError(f"{said} is of {len(terms)} operands, got {len(nodes)}")
     sizes: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        if len(term) != len(shape):
-            raise ValueError(f"{said} has {len(term)} axes in {term!r}, and its operand {shape}")
-        for name, n in zip(term, shape, strict=True):
+    for term, node in zip(terms, nodes, strict=True):
+        if len(term) != node.ndim:
+            raise ValueError(
+                f"{said} has {len(term)} axes in {term!r}, and its operand {shapes_of(node)}"
+            )
+        for name, n in zip(term, node.shape, strict=True):
             if sizes.setdefault(name, n) != n:
-                raise ValueError(f"{said}: axis {name!r} is both {sizes[name]} and {n} long")
+                raise ValueError(
+                    f"{said}: axis {name!r} is both {sizes[name]} and {n} long in operands of "
+                    f"shapes {shapes_of(*nodes)}"
+                )
     if not {*kept} <= sizes.keys() or len({*kept}) < len(kept):
         raise ValueError(f"{said}: the result has every axis once, and each is an operand's")
     return terms, kept

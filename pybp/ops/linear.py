@@ -7,7 +7,7 @@ import numpy as np
 from pybp.graph import Node
 from pybp.ops.reductions import sum as total
 from pybp.ops.shaping import diagonal, expand_dims, reshape, strides_of, swapaxes
-from pybp.ops.symbols import Value, apply, as_node, distinct, spread
+from pybp.ops.symbols import Value, apply, as_node, distinct, shapes_of, spread
 
 
 def matmul(a: Value, b: Value) -> Node:
@@ -19,8 +19,8 @@ def matmul(a: Value, b: Value) -> Node:
     inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
     if a.shape[-1] != inner:
         raise ValueError(
-            f"bp.ops.matmul: shapes {a.shape} and {b.shape} do not fit: {a.shape[-1]} != {inner} "
-            "(the axis of the batch is left out)"
+            f"bp.ops.matmul: shapes {shapes_of(a, b)} do not fit: {a.shape[-1]} != {inner} (the "
+            "axis of the batch is left out)"
         )
     if b.ndim == 1:
         if a.ndim == 1:
@@ -58,8 +58,8 @@ def _lead(a: Node, b: Node) -> tuple[int, ...]:
         return np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise ValueError(
-            f"bp.ops.matmul: shapes {a.shape} and {b.shape} do not broadcast before their last two "
-            "axes (the axis of the batch is left out)"
+            f"bp.ops.matmul: shapes {shapes_of(a, b)} do not broadcast before their last two axes "
+            "(the axis of the batch is left out)"
         ) from None
 
 

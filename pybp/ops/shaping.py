@@ -13,7 +13,7 @@ from pybp._core import MAX_DIMS
 from pybp.fuse import decode
 from pybp.graph import Node
 from pybp.operators import Symbolic
-from pybp.ops.symbols import Value, apply, as_node, constant, distinct, spread
+from pybp.ops.symbols import Value, apply, as_node, constant, distinct, shapes_of, spread
 
 MOST_INPUTS = 6  # of one concat
 CONDITIONS = {"less", "less_equal", "equal", "not_equal"}  # steps
@@ -73,7 +73,7 @@ def reshape(x: Value, shape: int | Sequence[int]) -> Node:
         known = -math.prod(dims)
         dims[dims.index(-1)] = size // known if known > 0 else 0
     if math.prod(dims) != size or any(n < 1 for n in dims):
-        raise ValueError(f"bp.ops.reshape: rows of shape {x.shape} do not fit shape {shape}")
+        raise ValueError(f"bp.ops.reshape: rows of shape {shapes_of(x)} do not fit shape {shape}")
     return view(x, dims, strides_of(dims))
 
 
@@ -125,7 +125,7 @@ def squeeze(x: Value, axis: int | Sequence[int] | None = None) -> Node:
         axis = tuple(a for a, n in enumerate(x.shape) if n == 1)
     out = axes_of(axis, x.ndim, "squeeze")
     if any(x.shape[a] != 1 for a in out):
-        raise ValueError(f"bp.ops.squeeze: axis {axis} of shape {x.shape} is longer than 1")
+        raise ValueError(f"bp.ops.squeeze: axis {axis} of shape {shapes_of(x)} is longer than 1")
     return reshape(x, [n for a, n in enumerate(x.shape) if a not in out])
 
 
@@ -137,7 +137,7 @@ def broadcast_to(x: Value, shape: Sequence[int]) -> Node:
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"bp.ops.broadcast_to: shape {x.shape} does not broadcast to {shape}")
+        raise ValueError(f"bp.ops.broadcast_to: shape {shapes_of(x)} does not broadcast to {shape}")
     return spread(x, shape, x.batched)
 
 
@@ -200,7 +200,14 @@ def index(x: Value, key: Any) -> Node:
     of bool, and arrays or lists of whole numbers or symbolic values, which take slices by their
     numbers: along one axis, or together along axes that are neighbours."""
     x = as_node(x, "index")
-    keys = _keys(x, key)
+    try:
+        return _indexed(x, _keys(x, key))
+    except IndexError as error:
+        raise IndexError(f"{error}, in an index of rows {shapes_of(x)}") from None
+
+
+def _indexed(x: Node, keys: list[Any]) -> Node:
+    """The part that keys, one for every axis and each None, stand for."""
     source, strides, offset = _source(x)
     dims: list[int] = []
     steps: list[int] = []
@@ -253,7 +260,7 @@ def _keys(x: Node, key: Any) -> list[Any]:
     counts = [masks[i].ndim if i in masks else 1 for i in range(len(keys))]
     used = sum(n for n, k in zip(counts, keys, strict=True) if k is not None and k is not Ellipsis)
     if used > x.ndim:
-        raise IndexError(f"an index with {used} axes for rows of shape {x.shape}")
+        raise IndexError(f"{used} axes are too many")
     if sum(k is Ellipsis for k in keys) > 1:
         raise IndexError("an index has at most one ellipsis ('...')")
     found: list[Any] = []
@@ -371,14 +378,13 @@ def concatenate(values: Iterable[Value], axis: int = 0) -> Node:
         raise ValueError("bp.ops.concatenate: nothing to put side by side")
     batched = any(node.batched for node in nodes)
     at = axis_of(axis, nodes[0].ndim, "concatenate")
-    first = nodes[0].shape
+    first = nodes[0]
+    beside = first.shape[:at] + first.shape[at + 1 :]
     for node in nodes:
-        same = node.ndim == len(first)
-        if not same or node.shape[:at] + node.shape[at + 1 :] != first[:at] + first[at + 1 :]:
-            shapes = ", ".join(str(n.shape) for n in nodes)
+        if node.ndim != first.ndim or node.shape[:at] + node.shape[at + 1 :] != beside:
             raise ValueError(
-                f"bp.ops.concatenate: shapes {shapes} differ beside axis {axis} (the axis of the "
-                "batch is left out)"
+                f"bp.ops.concatenate: shapes {shapes_of(first, node)} differ beside axis {axis} "
+                "(the axis of the batch is left out)"
             )
     nodes = [spread(node, node.shape, batched) for node in nodes]
     while len(nodes) > 1:
@@ -392,7 +398,14 @@ def concatenate(values: Iterable[Value], axis: int = 0) -> Node:
 
 def stack(values: Iterable[Value], axis: int = 0) -> Node:
     """Values of one shape along a new axis."""
-    return concatenate([expand_dims(value, axis) for value in values], axis)
+    nodes = [as_node(value, "stack") for value in values]
+    for node in nodes:
+        if node.shape != nodes[0].shape:
+            raise ValueError(
+                f"bp.ops.stack: shapes {shapes_of(nodes[0], node)} differ (the axis of the batch "
+                "is left out)"
+            )
+    return concatenate([expand_dims(node, axis) for node in nodes], axis)
 
 
 def split(x: Value, sections: int | Sequence[int], axis: int = 0) -> list[Node]:

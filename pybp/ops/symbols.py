@@ -67,16 +67,21 @@ def common_shape(nodes: list[Node], what: str) -> tuple[tuple[int, ...], bool]:
     try:
         shape = np.broadcast_shapes(*(node.shape for node in nodes))
     except ValueError:
-        from pybp.network import labels
-
-        shapes = " and ".join(
-            f"{node.shape} of layer {name!r}" if name else str(node.shape)
-            for node, name in zip(nodes, labels(nodes), strict=True)
-        )
         raise ValueError(
-            f"bp.ops.{what}: shapes {shapes} do not broadcast (the axis of the batch is left out)"
+            f"bp.ops.{what}: shapes {shapes_of(*nodes)} do not broadcast (the axis of the batch "
+            "is left out)"
         ) from None
     return shape, any(node.batched for node in nodes)
+
+
+def shapes_of(*nodes: Node) -> str:
+    """The nodes' shapes, and the layers that they are outputs of, in words."""
+    from pybp.network import labels
+
+    return " and ".join(
+        f"{node.shape} of layer {name!r}" if name and node.op != "constant" else str(node.shape)
+        for node, name in zip(nodes, labels(nodes), strict=True)
+    )
 
 
 def spread(node: Node, shape: tuple[int, ...], batched: bool) -> Node:
