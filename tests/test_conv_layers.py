@@ -305,3 +305,39 @@ def test_weights_have_the_shapes_that_the_field_gives_them():
         model.compile(loss="mse")
         weight = next(view for name, view in model.parameters.items() if name.endswith("weight"))
         assert weight.shape == shape
+
+
+NARROW = [  # filters, channels, height, width, kernel, padding, dilation
+    (16, 6, 14, 14, 5, 0, 1),
+    (16, 1, 5, 4, 3, "same", 1),
+    (32, 3, 7, 11, (3, 2), 1, 2),
+    (48, 70, 6, 9, 3, "same", 1),
+    (16, 33, 12, 12, 5, (2, 1), 1),
+    (64, 20, 9, 12, (4, 5), "same", 2),
+    (16, 2, 30, 5, (7, 1), 0, 3),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("filters", "channels", "height", "width", "kernel", "padding", "dilation"), NARROW
+)
+def test_few_narrow_images(filters, channels, height, width, kernel, padding, dilation, dtype):
+    """Whose filters lie in the lanes of vectors: as exact as many images, and the same bits for any
+    number of threads and of images."""
+    layer = bp.Conv2D(filters, kernel, padding=padding, dilation=dilation, activation="relu")
+    shape = (channels, height, width)
+    model = bp.Sequential([bp.Input(shape, layout="NCHW"), layer, bp.Flatten()])
+    model.compile(loss="mse", dtype=dtype, seed=2)
+    model.parameters["conv2d0.bias"][...] = np.linspace(-1, 1, filters)
+    x = np.random.default_rng(0).normal(size=(40, *shape)).astype(dtype)
+    many = model.predict(x)
+    close = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-13, "atol": 1e-13}
+    for threads in (1, 2, 3):
+        bp.set_num_threads(threads)
+        for count in (1, 2, 3):
+            few = model.predict(x[:count])
+            np.testing.assert_allclose(few, many[:count], **close)
+            one = np.concatenate([model.predict(row[None]) for row in x[:count]])
+            assert one.tobytes() == few.tobytes()
+    np.testing.assert_allclose(model.predictor()(x[:1]), many[:1], **close)

@@ -133,3 +133,43 @@ def test_gradients_by_differences(layer):
     rng = np.random.default_rng(7)
     x, y = rng.normal(size=(6, *SHAPE)), rng.normal(size=(6, 2))
     bp.testing.gradcheck(net(layer), x, y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stride", [(2, 2), (1, 2), (3, 2)])
+def test_few_images_of_any_width_are_pooled(stride, dtype):
+    """Whose rows lie in vectors as they come, several in one where they are short."""
+    rng = np.random.default_rng(2)
+    for width in range(2, 41):
+        for height, rows in ((2, 1), (5, 2), (8, 1)):
+            x = rng.normal(size=(rows, 3, height, width)).astype(dtype)
+            x[..., rng.random(x.shape[1:]) < 0.05] = -0.0
+            model = bp.Sequential(
+                [
+                    bp.Input(x.shape[1:], layout="NCHW"),
+                    bp.MaxPool2D(2, stride, name="pool"),
+                    bp.Flatten(),
+                    bp.Dense(1),
+                ]
+            )
+            model.compile(loss="mse", dtype=dtype)
+            found = model.activations(x)["pool"]
+            np.testing.assert_array_equal(found, max_pool(x, **attrs((2, 2), stride, [0] * 4)))
+
+
+@pytest.mark.parametrize("width", [4, 7, 10, 16, 31])
+def test_nan_of_few_images_stays_nan(width):
+    class Log(bp.Layer):
+        def build(self, x, name):
+            return bp.ops.log(x)
+
+    model = bp.Sequential(
+        [bp.Input((2, 6, width), layout="NCHW"), Log(), bp.MaxPool2D(2), bp.Flatten(), bp.Dense(1)]
+    )
+    model.compile(loss="mse")
+    for place in range(2 * 6 * width):
+        x = np.ones((1, 2, 6, width), np.float32)
+        x.reshape(-1)[place] = -1
+        if place % width < width // 2 * 2:
+            with pytest.raises(bp.errors.DivergenceError, match="log0"):
+                model.predict(x)

@@ -200,6 +200,10 @@ void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
                        .cell = job->blocked ? LANES : 1,
                        .units = job->blocked ? 1 : LANES,
                        .chunk = chunk_of(g, turned)};
+  if (conv_takes_outputs(&s, lane)) {
+    conv_by_outputs(&s, lane);
+    return;
+  }
   int64_t positions = path_of(&g->y, turned, 0).count, images = lane->n;
   if (job->blocked) images = (images + LANES - 1) / LANES;
   s.rows = positions, s.columns = path_of(&g->x, turned, 0).count;

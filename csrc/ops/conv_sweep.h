@@ -27,4 +27,11 @@ bool conv_skips_margin(const conv_sweep_job *);
 void conv_without_margin(const conv_sweep_part *, int64_t begin, int64_t end, const real *in,
                          real *out);
 
+#define conv_takes_outputs PB_NAME(pb_conv_takes_outputs)
+#define conv_by_outputs PB_NAME(pb_conv_by_outputs)
+/* Whether outputs fill the lanes of vectors better than columns do, see conv_outputs.c. */
+bool conv_takes_outputs(const conv_sweep_part *, const pb_lane *);
+/* This thread's part of the job. */
+void conv_by_outputs(const conv_sweep_part *, const pb_lane *);
+
 #endif

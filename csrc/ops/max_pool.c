@@ -45,6 +45,19 @@ PB_OUTLINE void pool_last_pairs(int64_t n, int64_t w, const real *x, real *y) {
   }
 }
 
+/* Two rows of at most LANES / 2 windows of 2 x 2, in plain rows of w values `down` apart, with one set of
+   shuffles; false where a vector would reach over an array's end. */
+PB_INLINE bool pool_narrow(int64_t n, int64_t w, int64_t down, const real *x, const real *x_end,
+                           real *y, const real *y_end) {
+  if (y_end - y < LANES + n || x_end - x < down + w + LANES) return false;
+  vec a = vec_top(vec_load(x), vec_load(x + w));
+  vec b = vec_top(vec_load(x + down), vec_load(x + down + w));
+  vec top = vec_in_order(vec_top(vec_firsts(a, b), vec_seconds(a, b)));
+  vec_store(y, top);
+  memcpy(y + n, (const real *)&top + LANES / 2, sizeof top / 2);
+  return true;
+}
+
 /* n windows of 2 x 2 side by side in plain rows that are w apart. Vectors may run on behind the row, up
    to the ends: what they leave there is written over by the next. */
 PB_INLINE void pool_pairs(int64_t n, int64_t w, const real *x, const real *x_end, real *y,
@@ -108,6 +121,11 @@ PB_INLINE void forward_units(const pb_instr *k, const pb_lane *lane, const int w
     real *y = (real *)lane->ptr[k->out] + u * plane;
     for (int64_t oy = 0; oy < p.out_h; oy++, y += p.out_w * width) {
 #ifdef VEC_EXTENSIONS
+      if (width == 1 && pairs && 2 * p.out_w <= LANES && oy + 1 < p.out_h &&
+          pool_narrow(p.out_w, p.w, p.stride_h * p.w, x + oy * p.stride_h * p.w, x_end, y, y_end)) {
+        oy++, y += p.out_w;
+        continue;
+      }
       if (width == 1 && pairs) {
         pool_pairs(p.out_w, p.w, x + oy * p.stride_h * p.w, x_end, y, y_end);
         continue;
