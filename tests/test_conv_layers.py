@@ -315,6 +315,8 @@ NARROW = [  # filters, channels, height, width, kernel, padding, dilation
     (16, 33, 12, 12, 5, (2, 1), 1),
     (64, 20, 9, 12, (4, 5), "same", 2),
     (16, 2, 30, 5, (7, 1), 0, 3),
+    (16, 35, 9, 19, (4, 5), "same", 1),
+    (16, 24, 5, 35, 5, "same", 1),
 ]
 
 

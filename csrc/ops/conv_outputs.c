@@ -7,7 +7,8 @@
 #include "ops/conv_sweep.h"
 
 enum {
-  PIECE = 12,                        /* positions of a row in a register tile, at most */
+  LEAST = 4,                         /* positions of a row in a register tile: at least, */
+  PIECE = 12,                        /* and at most */
   PAIR = VEC_REGISTERS == 32 ? 2 : 1 /* rows of one */
 };
 
@@ -51,7 +52,7 @@ PB_INLINE void tile(int r, int c, const outputs_terms *s, const real *in, real *
 PB_INLINE void some_rows(int r, int64_t c, const outputs_terms *s, const real *in, real *out,
                          int64_t out_row) {
   switch (c) {
-    case 4: tile(r, 4, s, in, out, out_row); break;
+    case LEAST: tile(r, LEAST, s, in, out, out_row); break;
     case 5: tile(r, 5, s, in, out, out_row); break;
     case 6: tile(r, 6, s, in, out, out_row); break;
     case 7: tile(r, 7, s, in, out, out_row); break;
@@ -63,18 +64,26 @@ PB_INLINE void some_rows(int r, int64_t c, const outputs_terms *s, const real *i
   }
 }
 
+/* Rows are cut into pieces of one length, of which the last is shorter. */
+static int64_t piece_of(int64_t wide) {
+  int64_t pieces = (wide + PIECE - 1) / PIECE;
+  return (wide + pieces - 1) / pieces;
+}
+
+static bool pieces_fit(int64_t wide) { return (wide - 1) % piece_of(wide) + 1 >= LEAST; }
+
 /* Positions [high, wide] of the image `in`. */
 static void positions(const outputs_terms *s, int64_t high, int64_t wide, const real *in,
                       real *out) {
-  int64_t pieces = (wide + PIECE - 1) / PIECE, c = (wide + pieces - 1) / pieces;
+  int64_t piece = piece_of(wide);
   for (int64_t i = 0; i < high;) {
     int64_t r = min_i(PAIR, high - i);
-    for (int64_t p = 0; p < pieces; p++) {
-      int64_t j = min_i(p * c, wide - c); /* some of the last piece twice */
+    for (int64_t j = 0; j < wide; j += piece) {
+      int64_t n = min_i(piece, wide - j);
       const real *from = in + i * s->pitch + j;
       real *to = out + (i * wide + j) * LANES;
-      if (r == PAIR) some_rows(PAIR, c, s, from, to, wide * LANES);
-      else some_rows(1, c, s, from, to, wide * LANES);
+      if (r == PAIR) some_rows(PAIR, n, s, from, to, wide * LANES);
+      else some_rows(1, n, s, from, to, wide * LANES);
     }
     i += r;
   }
@@ -118,7 +127,7 @@ bool conv_takes_outputs(const conv_sweep_part *s, const pb_lane *lane) {
   int64_t room =
       terms * LANES + count * LANES + tile_size(s->chunk, padded(&g->y), padded(&g->x), 1, 1);
   return LANES > 1 && !job->turned && !job->blocked && g->groups == 1 && g->y.stride == 1 &&
-         g->x.stride == 1 && 4 * wide <= 3 * whole && wide >= 4 && count >= 2 * LANES &&
+         g->x.stride == 1 && 4 * wide <= 3 * whole && pieces_fit(wide) && count >= 2 * LANES &&
          last * taps >= LANES && g->outputs % LANES == 0 && room <= CONV_TILE &&
          lane->n * (g->outputs / LANES) % lane->parts == 0;
 }

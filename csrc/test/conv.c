@@ -248,7 +248,7 @@ static void choose_general(rng *r, int64_t *size, int64_t *attr) {
 /* Narrow images with outputs that fill vectors, of more channels than are read at a time. */
 static void choose_narrow(rng *r, int64_t *size, int64_t *attr) {
   size[0] = pick(r, 1, 40), size[1] = 16 * pick(r, 1, 3);
-  size[2] = pick(r, 3, 16), size[3] = pick(r, 4, 14);
+  size[2] = pick(r, 3, 16), size[3] = pick(r, 4, 36);
   size[4] = pick(r, 1, 5), size[5] = pick(r, 1, 5);
   attr[2] = pick(r, 1, 2), attr[3] = pick(r, 1, 2);
   for (int side = 4; side < 8; side++) attr[side] = pick(r, 0, 2);
