@@ -35,8 +35,8 @@ class Model:
 
     Layers are called on inputs and on each other's outputs; the model is all between `inputs` and
     `outputs`, each one or a list. A layer that is called twice has one set of parameters. Two
-    models of the same layers share none: `activations` tells what a part of a trained one computes,
-    and calling it, `model(x)`, takes it into a larger one.
+    models of the same layers share none: `part` makes a model of a part of a trained one, and
+    calling it, `model(x)`, takes it into a larger one.
 
     >>> import numpy as np, pybp as bp
     >>> x = bp.Input(4)
@@ -103,6 +103,13 @@ class Model:
         from pybp.network import apply
 
         return apply(self, x)
+
+    def part(self, *layers: str) -> Model:
+        """A model of what leads to the outputs of these layers, given by name: ``part("code")``. It
+        has this one's values and what is frozen, and shares nothing, as where a model is called."""
+        from pybp.network import part
+
+        return Model(*part(self, layers))
 
     # -- compile ----------------------------------------------------------------------------------
 

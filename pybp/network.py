@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pybp._core import MAX_SOURCES
 from pybp.calls import Call, Origin, Use, node_of, ordered, taken, uses_of
+from pybp.errors import unknown
 from pybp.graph import Node
 from pybp.layers.base import Layer, building
 from pybp.layers.input import Input
@@ -129,9 +130,41 @@ def apply(model: Model, given: object) -> Node | list[Node]:
         new[i] = _replacing(network.steps[i].node, node_of(part, what))
     for i, step in enumerate(network.steps):
         if i not in new:
-            new[i] = call(step.layer, [new[j] for j in step.inputs], (model, step.name))
+            new[i] = _again(model, step, [new[j] for j in step.inputs])
     outputs = [new[i] for i in network.outputs]
     return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _again(model: Model, step: Step, inputs: list[Node]) -> Node:
+    """A step of a model on other inputs; a constant has none."""
+    if inputs:
+        return call(step.layer, inputs, (model, step.name))
+    node = _built(step.layer, (), step.name)
+    node.call = Call(step.layer, ())
+    return node
+
+
+def part(model: Model, wanted: Sequence[str]) -> tuple[list[Node], list[Node]]:
+    """See `Model.part`: inputs and outputs of a model of the calls that these layers need."""
+    network = model.network
+    number = {step.label: i for i, step in enumerate(network.steps)}
+    if not wanted:
+        raise TypeError("part needs the name of a layer, for instance part('dense0')")
+    for name in wanted:
+        if name not in number:
+            raise unknown("layer of the model", name, number)
+    needed = {number[name] for name in wanted}
+    for i in reversed(range(len(network.steps))):
+        if i in needed:
+            needed |= set(network.steps[i].inputs)
+    new: dict[int, Node] = {}
+    for i in sorted(needed):
+        step = network.steps[i]
+        if i in network.inputs:
+            new[i] = node_of(step.layer, step.label)
+        else:
+            new[i] = _again(model, step, [new[j] for j in step.inputs])
+    return [new[i] for i in network.inputs if i in new], [new[number[name]] for name in wanted]
 
 
 def _replacing(feed: Node, node: Node) -> Node:

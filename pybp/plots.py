@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -432,6 +432,13 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _saved(figure: Figure, path: Path) -> Figure:
-    if path is not None:
+    if path is None:
+        return figure
+    try:
         figure.savefig(path)
+    except ValueError as error:
+        raise ValueError(
+            f"no picture can be written to {fspath(path)!r}: let its name end in .png, .svg or "
+            f".pdf ({error})"
+        ) from None
     return figure

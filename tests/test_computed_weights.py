@@ -197,3 +197,44 @@ def test_computed_weights_train_to_the_same_bits_on_any_number_of_threads():
         model.fit(x, y, epochs=2, batch_size=40, verbose=0)
         found.append(model.predict(x).tobytes())
     assert len(set(found)) == 1
+
+
+class Convolved1D(bp.TrainedLayer):
+    """`bp.Conv1D` by hand."""
+
+    def __init__(self, filters, kernel_size, computed=False, name=None, **how):
+        super().__init__(name)
+        self.filters, self.kernel_size, self.computed, self._how = (
+            filters,
+            kernel_size,
+            computed,
+            how,
+        )
+
+    def build(self, x, name):
+        channels = x.shape[0 if x.layout == "NCL" else -1] // self._how.get("groups", 1)
+        w = self.weight(f"{name}.weight", (self.filters, channels, self.kernel_size), "he")
+        return o.conv1d(x, w * 1.0 if self.computed else w, **self._how)
+
+
+@pytest.mark.parametrize("how", [{}, {"stride": 2, "padding": 1, "dilation": 2, "groups": 2}])
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("layout", ["NCL", "NLC"])
+def test_conv1d_is_the_layer(layout, computed, how):
+    shape = (4, 11) if layout == "NCL" else (11, 4)
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(9, *shape)), rng.normal(size=(9, 2))
+    found = []
+    for layer in (
+        Convolved1D(6, 3, computed, name="c", **how),
+        bp.Conv1D(6, 3, use_bias=False, name="c", **how),
+    ):
+        parts = [bp.Input(shape, layout=layout), layer, bp.BatchNorm(), bp.Flatten(), bp.Dense(2)]
+        model = bp.Sequential(parts)
+        model.compile(bp.optim.SGD(0.1), loss="mse", dtype="float64", seed=0)
+        weight = model.parameters["c.weight"]
+        weight[...] = np.linspace(-1, 1, weight.size).reshape(weight.shape) ** 3
+        model.fit(x, y, epochs=2, batch_size=4, shuffle=False, verbose=0)
+        found.append((weight.copy(), model.predict(x)))
+    for mine, layers in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, layers, rtol=1e-9)

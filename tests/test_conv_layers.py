@@ -218,6 +218,43 @@ EVERY = [
 ]
 
 
+SEQUENCES = [
+    (bp.DepthwiseConv1D(3, padding="same"), bp.DepthwiseConv2D((1, 3), padding="same")),
+    (
+        bp.DepthwiseConv1D(2, 2, (1, 0), depth_multiplier=2),
+        bp.DepthwiseConv2D((1, 2), (1, 2), ((0, 0), (1, 0)), depth_multiplier=2),
+    ),
+    (bp.SeparableConv1D(5, 3, dilation=2), bp.SeparableConv2D(5, (1, 3), dilation=(1, 2))),
+    (bp.ZeroPad1D((2, 1)), bp.ZeroPad2D(((0, 0), (2, 1)))),
+    (bp.Crop1D((0, 3)), bp.Crop2D(((0, 0), (0, 3)))),
+    (bp.Upsample1D(3), bp.Upsample2D((1, 3))),
+    (bp.Upsample1D(2, "linear"), bp.Upsample2D((1, 2), "bilinear")),
+]
+
+
+@pytest.mark.parametrize("layout", ["NLC", "NCL"])
+@pytest.mark.parametrize(("layer", "twin"), SEQUENCES)
+def test_layers_of_sequences_are_those_of_images_one_place_high(layer, twin, layout, tmp_path):
+    x = RNG.normal(size=(6, 9, 4))
+    images = x[:, None] if layout == "NLC" else x.transpose(0, 2, 1)[:, :, None]
+    rows = x if layout == "NLC" else x.transpose(0, 2, 1)
+    wide = layout.replace("L", "HW")
+    first, second = (
+        bp.Sequential([bp.Input(given.shape[1:], layout=order), one, bp.Flatten(), bp.Dense(2)])
+        for given, order, one in ((rows, layout, layer), (images, wide, twin))
+    )
+    for model in (first, second):
+        model.compile(loss="mse", dtype="float64", seed=2)
+    for mine, other in zip(first.parameters.values(), second.parameters.values(), strict=True):
+        assert mine.ndim == other.ndim or mine.ndim == other.ndim - 1
+        other[...] = mine.reshape(other.shape)
+    np.testing.assert_allclose(first.predict(rows), second.predict(images), rtol=1e-12)
+    bp.testing.gradcheck(first, rows, RNG.normal(size=(6, 2)))
+    first.save(tmp_path / "m.safetensors")
+    again = bp.load(tmp_path / "m.safetensors").predict(rows)
+    np.testing.assert_array_equal(again, first.predict(rows))
+
+
 @pytest.mark.parametrize("layer", EVERY, ids=lambda layer: type(layer).__name__)
 def test_every_layer_goes_into_a_file_and_back(layer, tmp_path):
     model = bp.Sequential([bp.Input((6, 8, 4), layout="NHWC"), layer, bp.Flatten(), bp.Dense(2)])
@@ -252,6 +289,17 @@ def test_a_kernel_larger_than_its_input_is_refused():
         bp.Sequential([bp.Input((4, 2, 1), layout="NHWC"), bp.Conv2D(2, 3, dilation=2, padding=1)])
     with pytest.raises(ValueError, match="kernel of 9 is larger than the 8 of layer 'input0'"):
         bp.Sequential([bp.Input((1, 8), layout="NCL"), bp.Conv1D(2, 9)])
+
+
+def test_layers_of_sequences_refuse_images():
+    image = bp.Input((1, 8, 8), layout="NCHW")
+    for kind in (bp.ZeroPad1D, bp.Crop1D, bp.Upsample1D):
+        with pytest.raises(ValueError, match=rf"use bp.{kind.__name__[:-2]}2D instead"):
+            kind()(image)
+    with pytest.raises(ValueError, match=r"leaves nothing of the 5 .*\(5, 2\), NLC.*crop less"):
+        bp.Crop1D((2, 3))(bp.Input((5, 2), layout="NLC"))
+    with pytest.raises(ValueError, match=r"interpolation for Upsample1D.*linear"):
+        bp.Upsample1D(2, "bilinear")
 
 
 def test_a_transposed_convolution_must_leave_something():

@@ -315,6 +315,14 @@ SHAPED = [
         lambda x, w: conv2d(np.pad(x, [(0, 0), (1, 1), (1, 1)]), w, (2, 1), (1, 2), 2),
         [(4, 5, 6), (6, 2, 3, 2)],
     ),
+    (
+        "conv1d",
+        lambda m, x, w: m.conv1d(x, w, stride=2, padding=1, dilation=2, groups=2),
+        lambda x, w: conv2d(np.pad(x, [(0, 0), (1, 1)])[:, None], w[:, :, None], (1, 2), (1, 2), 2)[
+            :, 0
+        ],
+        [(4, 9), (6, 2, 3)],
+    ),
     ("constant", lambda m, x: x * m.constant([[1.0], [2.0]]), lambda x: x * [[1.0], [2.0]], [(3,)]),
 ]
 

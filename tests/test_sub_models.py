@@ -135,3 +135,46 @@ def test_models_stand_in_a_list(tmp_path):
     loaded = bp.load(tmp_path / "m.safetensors")
     assert loaded.predict(X).tobytes() == model.predict(X).tobytes()
     assert "Sequential" not in repr(model)  # which is no list of layers
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_part_of_a_model_is_a_model(loaded, tmp_path):
+    one, two = bp.Input(6, name="one"), bp.Input(3, name="two")
+    code = bp.Dense(4, "tanh", name="code", trainable=False)(one)
+    side = bp.Dense(4, name="side")(two) * np.array([1.0, 2.0, 3.0, 4.0])
+    whole = compiled([one, two], bp.Dense(2)(bp.add([code, side], name="both")))
+    x = [X, X[:, :3]]
+    whole.fit(x, Y, epochs=1, verbose=0)
+    if loaded:
+        whole.save(tmp_path / "m.safetensors")
+        whole = bp.load(tmp_path / "m.safetensors")
+    values = whole.activations(x)
+    encoder = whole.part("code")
+    encoder.compile(loss="mse", dtype="float64")
+    np.testing.assert_array_equal(encoder.predict(X), values["code"])
+    assert list(encoder.parameters) == ["code.weight", "code.bias"]
+    assert encoder.state()["frozen"] == ["code"]
+    several = whole.part("both", "code")
+    several.compile(loss=["mse", "mse"], dtype="float64")
+    for found, name in zip(several.predict(x), ("both", "code"), strict=True):
+        np.testing.assert_array_equal(found, values[name])
+    before = whole.parameters["code.weight"].copy()
+    encoder.parameters["code.weight"][...] = 0
+    np.testing.assert_array_equal(whole.parameters["code.weight"], before)
+    with pytest.raises(ValueError, match="unknown layer of the model 'cod': did you mean 'code'"):
+        whole.part("cod")
+    with pytest.raises(ValueError, match="input 'one' itself"):
+        whole.part("one")
+    with pytest.raises(TypeError, match="part needs the name"):
+        whole.part()
+
+
+def test_what_was_written_down_without_layers_goes_along():
+    """Constants among it too."""
+    x = bp.Input(6)
+    scale = bp.ops.constant(np.arange(6.0))
+    inner = compiled(x, bp.Dense(2)(bp.ops.tanh(x * scale) + scale[::-1]))
+    outer_in = bp.Input(6)
+    outer = bp.Model(outer_in, inner(outer_in))
+    outer.compile(loss="mse", dtype="float64")
+    np.testing.assert_array_equal(outer.predict(X), inner.predict(X))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
         Conv2D,
         ConvTranspose1D,
         ConvTranspose2D,
+        DepthwiseConv1D,
         DepthwiseConv2D,
+        SeparableConv1D,
         SeparableConv2D,
     )
     from pybp.layers.embedding import Embedding
@@ -52,7 +54,17 @@ if TYPE_CHECKING:
         MaxPool2D,
     )
     from pybp.layers.scaler import MinMaxScaler, StandardScaler
-    from pybp.layers.shaping import Crop2D, Flatten, Permute, Reshape, Upsample2D, ZeroPad2D
+    from pybp.layers.shaping import (
+        Crop1D,
+        Crop2D,
+        Flatten,
+        Permute,
+        Reshape,
+        Upsample1D,
+        Upsample2D,
+        ZeroPad1D,
+        ZeroPad2D,
+    )
 
 # Imported when first named, each from its module: most models have none of them.
 LAZY = {
@@ -72,7 +84,9 @@ LAZY = {
     "Conv2D": "conv",
     "ConvTranspose1D": "conv",
     "ConvTranspose2D": "conv",
+    "Crop1D": "shaping",
     "Crop2D": "shaping",
+    "DepthwiseConv1D": "conv",
     "DepthwiseConv2D": "conv",
     "Dropout": "noise",
     "Embedding": "embedding",
@@ -96,11 +110,14 @@ LAZY = {
     "Operation": "operation",
     "Permute": "shaping",
     "Reshape": "shaping",
+    "SeparableConv1D": "conv",
     "SeparableConv2D": "conv",
     "SpatialDropout1D": "noise",
     "SpatialDropout2D": "noise",
     "StandardScaler": "scaler",
+    "Upsample1D": "shaping",
     "Upsample2D": "shaping",
+    "ZeroPad1D": "shaping",
     "ZeroPad2D": "shaping",
 }
 
@@ -118,8 +135,10 @@ __all__ = [
     "Conv2D",
     "ConvTranspose1D",
     "ConvTranspose2D",
+    "Crop1D",
     "Crop2D",
     "Dense",
+    "DepthwiseConv1D",
     "DepthwiseConv2D",
     "Dropout",
     "Embedding",
@@ -148,13 +167,16 @@ __all__ = [
     "Permute",
     "RMSNorm",
     "Reshape",
+    "SeparableConv1D",
     "SeparableConv2D",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "StandardScaler",
     "Subtract",
     "TrainedLayer",
+    "Upsample1D",
     "Upsample2D",
+    "ZeroPad1D",
     "ZeroPad2D",
     "kinds",
 ]

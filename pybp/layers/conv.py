@@ -300,16 +300,23 @@ class DepthwiseConv2D(_Conv):
     ) -> None:
         given = kernel_size, stride, padding, dilation, activation, use_bias, weight_init, bias_init
         super().__init__(*given, name, **training)
-        what = "DepthwiseConv2D: depth_multiplier"
+        what = f"{type(self).__name__}: depth_multiplier"
         self.depth_multiplier = whole(depth_multiplier, what, most=LARGEST)
 
     def build(self, x: Node | None, name: str) -> Node:
-        x = enter(x, name, "DepthwiseConv2D", 2)
+        x = enter(x, name, type(self).__name__, self._axes)
         channels = x.shape[0]
         filters = channels * self.depth_multiplier
-        parameters = self._parameters(name, (filters, 1, *over(self.kernel_size)), filters)
+        parameters = self._parameters(name, (filters, 1, *self._kernel()), filters)
         y = Node("conv", (x,), parameters, self._attrs(x, channels, name), name)
         return activate(y, self.activation, name, self)
+
+
+class DepthwiseConv1D(DepthwiseConv2D):
+    """`DepthwiseConv2D` over sequences: sizes are numbers, padding may be (left, right), and
+    `weight` has shape [C depth_multiplier, 1, K]."""
+
+    _axes = 1
 
 
 class SeparableConv2D(Conv2D):
@@ -340,17 +347,25 @@ class SeparableConv2D(Conv2D):
         more = activation, use_bias, weight_init, bias_init, name
         super().__init__(*given, *more, **training)
         del self.groups
-        what = "SeparableConv2D: depth_multiplier"
+        what = f"{type(self).__name__}: depth_multiplier"
         self.depth_multiplier = whole(depth_multiplier, what, most=LARGEST)
 
     def build(self, x: Node | None, name: str) -> Node:
-        x = enter(x, name, "SeparableConv2D", 2)
+        x = enter(x, name, type(self).__name__, self._axes)
         channels = x.shape[0]
         deep = channels * self.depth_multiplier
-        kernel = (deep, 1, *over(self.kernel_size))
+        kernel = (deep, 1, *self._kernel())
         depthwise = self.weight(f"{name}.depthwise", kernel, self.weight_init)
         y = Node("conv", (x,), (depthwise,), self._attrs(x, channels, name), name)
-        parameters = self._parameters(name, (self.filters, deep, 1, 1), self.filters)
+        pixel = (self.filters, deep, *[1] * self._axes)
+        parameters = self._parameters(name, pixel, self.filters)
         return activate(
             Node("conv", (y,), parameters, POINTWISE, name), self.activation, name, self
         )
+
+
+class SeparableConv1D(SeparableConv2D):
+    """`SeparableConv2D` over sequences: sizes are numbers, padding may be (left, right), and the
+    weights have shapes [C depth_multiplier, 1, K] and [O, C depth_multiplier, 1]."""
+
+    _axes = 1

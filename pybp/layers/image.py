@@ -72,7 +72,9 @@ def spread(kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int
     return (kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1
 
 
-def pads(given: Padding, x: Node, window: tuple[int, int], stride: tuple[int, int]) -> dict:
+def pads(
+    given: Padding, x: Node, window: tuple[int, int] = (1, 1), stride: tuple[int, int] = (1, 1)
+) -> dict[str, int]:
     """The attributes for padding of an op on rows (C, H, W)."""
     if isinstance(given, str):
         top, left = (same(*of) for of in zip(x.shape[1:], window, stride, strict=True))

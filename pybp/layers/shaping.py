@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 from pybp import layouts
 from pybp.checks import whole
 from pybp.errors import unknown
 from pybp.graph import Node
 from pybp.layers.base import LARGEST, Layer
-from pybp.layers.image import Padding, Sizes, enter, over, padding, places, sizes
+from pybp.layers.image import Padding, Sizes, enter, over, padding, pads, places, sizes
 
 
 class Flatten(Layer):
@@ -89,7 +90,45 @@ class Permute(Layer):
         return Node("permute", (x,), attrs={"axes": self.axes}, layer=name, layout=self.layout)
 
 
-class ZeroPad2D(Layer):
+class _Frame(Layer):
+    """What the layers share that add and cut off margins."""
+
+    _axes: ClassVar[int]  # of places
+    _sign: ClassVar[int]
+
+    def __init__(self, padding: Padding | int = 1, name: str | None = None) -> None:
+        super().__init__(name)
+        self.padding = _padding(padding, type(self).__name__, self._axes, words=False)
+
+    def build(self, x: Node | None, name: str) -> Node:
+        x = enter(x, name, type(self).__name__, self._axes)
+        attrs = {side.removeprefix("pad_"): n for side, n in pads(self.padding, x).items()}
+        high, wide = attrs["top"] + attrs["bottom"], attrs["left"] + attrs["right"]
+        if self._sign < 0 and (high >= x.shape[1] or wide >= x.shape[2]):
+            size = places(x, (x.shape[1], x.shape[2]))
+            raise ValueError(
+                f"layer {name!r}: cropping {self.padding} leaves nothing of the {size} of layer "
+                f"{x.layer!r} (rows {layouts.given_shape(x)}, {x.layout}): crop less"
+            )
+        attrs = {side: self._sign * n for side, n in attrs.items()}
+        return Node("zero_pad", (x,), attrs=attrs, layer=name)
+
+
+_padding = padding  # the argument has its name
+
+
+class ZeroPad1D(_Frame):
+    """Zeros before and behind sequences.
+
+    Parameters
+    ----------
+    padding : int or (before, behind)
+    """
+
+    _axes, _sign = 1, 1
+
+
+class ZeroPad2D(_Frame):
     """A frame of zeros around images.
 
     Parameters
@@ -97,37 +136,60 @@ class ZeroPad2D(Layer):
     padding : int, (height, width) or ((top, bottom), (left, right))
     """
 
-    def __init__(self, padding: Padding | int = 1, name: str | None = None) -> None:
-        super().__init__(name)
-        self.padding = _padding(padding, "ZeroPad2D", 2, words=False)
-
-    _sign = 1
-
-    def build(self, x: Node | None, name: str) -> Node:
-        x = enter(x, name, type(self).__name__, 2)
-        assert not isinstance(self.padding, str)
-        (top, bottom), (left, right) = self.padding  # type: ignore[misc]
-        if self._sign < 0 and (top + bottom >= x.shape[1] or left + right >= x.shape[2]):
-            size = places(x, (x.shape[1], x.shape[2]))
-            raise ValueError(
-                f"layer {name!r}: cropping {self.padding} leaves nothing of the {size} of layer "
-                f"{x.layer!r} (rows {layouts.given_shape(x)})"
-            )
-        sides = {"top": top, "bottom": bottom, "left": left, "right": right}
-        attrs = {side: self._sign * size for side, size in sides.items()}
-        return Node("zero_pad", (x,), attrs=attrs, layer=name)
+    _axes, _sign = 2, 1
 
 
-_padding = padding  # the argument has its name
+class Crop1D(_Frame):
+    """Cuts off the ends of sequences: the reverse of `ZeroPad1D`, with the same argument."""
+
+    _axes, _sign = 1, -1
 
 
-class Crop2D(ZeroPad2D):
+class Crop2D(_Frame):
     """Cuts a frame off images: the reverse of `ZeroPad2D`, with the same argument."""
 
-    _sign = -1
+    _axes, _sign = 2, -1
 
 
-class Upsample2D(Layer):
+class _Upsample(Layer):
+    """What the layers share that enlarge."""
+
+    _axes: ClassVar[int]
+    _between: ClassVar[str]  # what interpolation by lines is called
+
+    def __init__(
+        self, factor: Sizes = 2, interpolation: str = "nearest", name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        kind = type(self).__name__
+        self.factor = sizes(factor, f"{kind}: factor", self._axes)
+        if interpolation not in ("nearest", self._between):
+            known = ["nearest", self._between]
+            raise unknown(f"interpolation for {kind}", interpolation, known)
+        self.interpolation = interpolation
+
+    def build(self, x: Node | None, name: str) -> Node:
+        x = enter(x, name, type(self).__name__, self._axes)
+        high, wide = over(self.factor)
+        attrs = {"factor_h": high, "factor_w": wide}
+        attrs["bilinear"] = int(self.interpolation == self._between)
+        return Node("upsample", (x,), attrs=attrs, layer=name)
+
+
+class Upsample1D(_Upsample):
+    """Sequences made longer by a whole factor.
+
+    Parameters
+    ----------
+    factor : int
+    interpolation : "nearest" or "linear"
+        Every value repeated; or lines between the centres of the places, as in `Upsample2D`.
+    """
+
+    _axes, _between = 1, "linear"
+
+
+class Upsample2D(_Upsample):
     """Images enlarged by whole factors.
 
     Parameters
@@ -138,19 +200,4 @@ class Upsample2D(Layer):
         align_corners=False, Keras's rule).
     """
 
-    def __init__(
-        self, factor: Sizes = 2, interpolation: str = "nearest", name: str | None = None
-    ) -> None:
-        super().__init__(name)
-        self.factor = sizes(factor, "Upsample2D: factor", 2)
-        if interpolation not in ("nearest", "bilinear"):
-            known = ["nearest", "bilinear"]
-            raise unknown("interpolation for Upsample2D", interpolation, known)
-        self.interpolation = interpolation
-
-    def build(self, x: Node | None, name: str) -> Node:
-        x = enter(x, name, "Upsample2D", 2)
-        high, wide = over(self.factor)
-        attrs = {"factor_h": high, "factor_w": wide}
-        attrs["bilinear"] = int(self.interpolation == "bilinear")
-        return Node("upsample", (x,), attrs=attrs, layer=name)
+    _axes, _between = 2, "bilinear"

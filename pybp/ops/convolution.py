@@ -47,24 +47,60 @@ def conv2d(
     with weights of every row's own, convolutions go by windows, which have derivatives of any order
     and KH KW times the memory of x.
     """
-    given = x, weight = as_node(x, "conv2d"), as_node(weight, "conv2d")
-    layout = x.layout or "NCHW"
-    if x.layout and x.ndim == 3:
-        x = as_image(x, x.layer, "bp.ops.conv2d")
     steps, around, apart = (_pair(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
-    if x.ndim != 3 or weight.ndim != 4 or x.shape[0] != weight.shape[1] * groups:
+    return _convolved("conv2d", x, weight, steps, around, apart, groups)
+
+
+def conv1d(
+    x: Value,
+    weight: Value,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Node:
+    """y[o, i] = sum_{c, k} weight[o, c, k] x[c, s i + d k]
+
+    of rows x [C, L] with zeros around them, weight [O, C / groups, K], y [O, OL]: `conv2d` of
+    sequences. Those of a layout are read, and y is written, in its order of axes.
+    """
+    step, around, apart = (_one(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
+    return _convolved("conv1d", x, weight, (1, step), (0, around), (1, apart), groups)
+
+
+def _convolved(
+    what: str,
+    x: Value,
+    weight: Value,
+    steps: tuple[int, int],
+    around: tuple[int, int],
+    apart: tuple[int, int],
+    groups: int,
+) -> Node:
+    """Sequences are images one place high."""
+    given = x, weight = as_node(x, what), as_node(weight, what)
+    axes, usual = (1, "NCL") if what == "conv1d" else (2, "NCHW")
+    layout = x.layout if len(x.layout or "") == len(usual) else usual
+    kernel = (1, *weight.shape[2:])[-2:]
+    if x.layout and x.ndim == axes + 1:
+        x = as_image(x, x.layer, f"bp.ops.{what}")
+    elif axes == 1 and x.ndim == 2:
+        x = reshape(x, (x.shape[0], 1, x.shape[1]))
+    fits = given[0].ndim == axes + 1 and weight.ndim == axes + 2
+    if not fits or x.shape[0] != weight.shape[1] * groups:
+        names = ", ".join(layout[1:]), "K" if axes == 1 else "KH, KW"
         raise ValueError(
-            f"bp.ops.conv2d: rows and weights of shapes {shapes_of(*given)} in {groups} groups do "
-            f"not fit: they are {_axes(x)} and [O, C / groups, KH, KW]"
+            f"bp.ops.{what}: rows and weights of shapes {shapes_of(*given)} in {groups} groups do "
+            f"not fit: they are [{names[0]}] and [O, C / groups, {names[1]}]"
         )
     if weight.shape[0] % groups:
-        raise ValueError(f"bp.ops.conv2d: {weight.shape[0]} outputs are not {groups} equal groups")
-    reach = [d * (k - 1) + 1 for d, k in zip(apart, weight.shape[2:], strict=True)]
+        raise ValueError(f"bp.ops.{what}: {weight.shape[0]} outputs are not {groups} equal groups")
+    reach = [d * (k - 1) + 1 for d, k in zip(apart, kernel, strict=True)]
     size = [n + 2 * more for n, more in zip(x.shape[1:], around, strict=True)]
     if any(r > n for r, n in zip(reach, size, strict=True)):
         raise ValueError(
-            f"bp.ops.conv2d: a kernel that spans {tuple(reach)} is larger than its input "
-            f"{tuple(size)}, padding included, in shapes {shapes_of(*given)}"
+            f"bp.ops.{what}: a kernel that spans {tuple(reach[-axes:])} is larger than its input "
+            f"{tuple(size[-axes:])}, padding included, in shapes {shapes_of(*given)}"
         )
     if x.batched and not weight.batched:
         attrs = {"stride_h": steps[0], "stride_w": steps[1], "groups": groups}
@@ -74,7 +110,9 @@ def conv2d(
         own = weight.op == "parameter"
         inputs, parameters = ((x,), weight.parameters) if own else ((x, weight), ())
         return as_given(Node("conv", inputs, parameters, attrs, x.layer, layout=layout, image=True))
-    y = _by_windows(x, weight, steps, around, apart, groups)
+    y = _by_windows(x, reshape(weight, (*weight.shape[:2], *kernel)), steps, around, apart, groups)
+    if axes == 1 and not y.batched:
+        return reshape(y, (y.shape[0], y.shape[2]))
     y.layout, y.image = layout, True
     return as_given(y)
 
@@ -102,11 +140,6 @@ def _by_windows(
     return reshape(matmul(rows, columns), (weight.shape[0], *out))
 
 
-def _axes(x: Node) -> str:
-    """The names of the axes of images as the user gives them."""
-    return f"[{', '.join((x.layout or 'NCHW')[1:])}]"
-
-
 def _pair(value: Pair, least: int) -> tuple[int, int]:
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or min(pair) < least:
@@ -114,4 +147,10 @@ def _pair(value: Pair, least: int) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-FUNCTIONS = {f.__name__: f for f in (pad, conv2d)}
+def _one(value: int, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"bp.ops.conv1d: expected a whole number >= {least}, got {value!r}")
+    return value
+
+
+FUNCTIONS = {f.__name__: f for f in (pad, conv1d, conv2d)}
