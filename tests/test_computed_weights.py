@@ -199,17 +199,8 @@ def test_computed_weights_train_to_the_same_bits_on_any_number_of_threads():
     assert len(set(found)) == 1
 
 
-class Convolved1D(bp.TrainedLayer):
-    """`bp.Conv1D` by hand."""
-
-    def __init__(self, filters, kernel_size, computed=False, name=None, **how):
-        super().__init__(name)
-        self.filters, self.kernel_size, self.computed, self._how = (
-            filters,
-            kernel_size,
-            computed,
-            how,
-        )
+class Convolution1D(Convolution):
+    """bp.Conv1D by bp.ops."""
 
     def build(self, x, name):
         channels = x.shape[0 if x.layout == "NCL" else -1] // self._how.get("groups", 1)
@@ -226,7 +217,7 @@ def test_conv1d_is_the_layer(layout, computed, how):
     x, y = rng.normal(size=(9, *shape)), rng.normal(size=(9, 2))
     found = []
     for layer in (
-        Convolved1D(6, 3, computed, name="c", **how),
+        Convolution1D(6, 3, computed, name="c", **how),
         bp.Conv1D(6, 3, use_bias=False, name="c", **how),
     ):
         parts = [bp.Input(shape, layout=layout), layer, bp.BatchNorm(), bp.Flatten(), bp.Dense(2)]
