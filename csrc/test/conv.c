@@ -247,8 +247,8 @@ static void choose_general(rng *r, int64_t *size, int64_t *attr) {
 
 /* Narrow images with outputs that fill vectors, of more channels than are read at a time. */
 static void choose_narrow(rng *r, int64_t *size, int64_t *attr) {
-  size[0] = pick(r, 1, 40), size[1] = 16 * pick(r, 1, 2);
-  size[2] = pick(r, 2, 7), size[3] = pick(r, 4, 36);
+  size[0] = pick(r, 1, 24), size[1] = 16;
+  size[2] = pick(r, 2, 4), size[3] = pick(r, 4, 24);
   size[4] = pick(r, 1, 5), size[5] = pick(r, 1, 5);
   attr[2] = pick(r, 1, 2), attr[3] = pick(r, 1, 2);
   for (int side = 4; side < 8; side++) attr[side] = pick(r, 0, 2);
@@ -258,7 +258,7 @@ static void winograd(const pb_table *t) { sweep(t, 1, 12, choose_winograd); }
 static void pointwise(const pb_table *t) { sweep(t, 2, 25, choose_pointwise); }
 static void depthwise(const pb_table *t) { sweep(t, 3, 60, choose_depthwise); }
 static void general(const pb_table *t) { sweep(t, 4, 40, choose_general); }
-static void narrow(const pb_table *t) { sweep(t, 5, 20, choose_narrow); }
+static void narrow(const pb_table *t) { sweep(t, 5, 10, choose_narrow); }
 
 const test tests_conv[] = {
     {"3 x 3 by Winograd", NULL, winograd}, {"single pixels", NULL, pointwise},
