@@ -183,7 +183,7 @@ static void check_values(const problem *p, void *const *ptr) {
 }
 
 static void check_problem(const problem *p) {
-  static const int parts[] = {1, 2, 3, 64};
+  static const int parts[] = {1, 2, 3, 20};
   void *one[TENSORS], *many[TENSORS];
   run(p, 1, one);
   check_values(p, one);
