@@ -32,9 +32,10 @@ FUNCTIONS = {name: getattr(o, name) for name in UNARY} | {
 
 
 def points(name):
-    """Where a function is defined, near 0 and far from it."""
+    """Where a function is defined, near 0 and far from it; the same whatever else runs."""
+    rng = np.random.default_rng(0)
     for scale in (1e-3, 1.0, 3.0, 8.0):
-        x = RNG.normal(size=(40, 3)) * scale
+        x = rng.normal(size=(40, 3)) * scale
         if name in {"arcsin", "arccos", "arctanh"}:
             x = np.clip(x, -0.99, 0.99)
         if name in POSITIVE | {"arccosh"}:
@@ -52,7 +53,8 @@ def test_the_bound_holds_for_every_function(name):
     for x in points(name):
         exact = value(x.astype(float))[0]
         limit = bound(x)
-        underflow = np.finfo(np.float32).tiny
+        # which the bound leaves out: gelu multiplies by x what has underflowed
+        underflow = np.finfo(np.float32).tiny * max(1.0, abs(x).max())
         assert abs(value(x)[0] - exact) <= limit + underflow <= 1e-4 * max(1.0, abs(exact))
 
 
