@@ -116,7 +116,8 @@ def passes(depth):
     differ in the reverse sweep only, which ends in the gradient vector, with no update behind it.
     """
     import pybp as bp
-    from pybp.lower import Request, lower
+    from pybp.lower import lower
+    from pybp.request import Request
 
     hidden = [bp.Dense(WIDTH, activation="relu") for _ in range(depth)]
     model = bp.Sequential([bp.Input(WIDTH), *hidden])

@@ -140,6 +140,7 @@ typedef struct {
 
 typedef struct pb_plan pb_plan;
 typedef struct pb_instr pb_instr;
+typedef struct pb_tensor pb_tensor;
 typedef struct pb_lane pb_lane;
 
 typedef void pb_kernel(const pb_instr *, const pb_lane *);
@@ -159,6 +160,8 @@ typedef struct pb_op {
   pb_kernel *backward_in;
   pb_kernel *backward_param;
   pb_kernel *commit; /* writes its running state */
+  /* Whether forward of an instruction can do the one behind it as well. */
+  bool (*joins)(const pb_instr *, const pb_instr *next, const pb_tensor *);
   /* y = f(x); y may be x. */
   void (*map)(const pb_attr *attr, int64_t n, const void *x, void *y);
   /* dx = dy f'(x), from y unless the op is PB_USES_X; x may be NULL then, and dx may be dy. NULL
@@ -219,14 +222,14 @@ typedef struct {
   const pb_vector *vector;
 } pb_table;
 
-typedef struct {
+struct pb_tensor {
   pb_arena arena;
   bool is_double; /* results of rows, running state, what forward saves once a batch */
   int64_t offset; /* bytes from the start of the arena */
   pb_shape shape;
   int32_t group; /* of a parameter */
   int64_t size;  /* elements, of one row when batched; set by seal */
-} pb_tensor;
+};
 
 /* One instruction. Operands are indices of tensors, -1 for none. */
 struct pb_instr {
@@ -239,6 +242,9 @@ struct pb_instr {
   bool add[PB_MAX_IN]; /* add to the gradient instead of storing: not its first writer */
   bool fused_update;   /* backward_param hands its gradient to the optimiser, tile by tile */
   pb_kernel *run;      /* set by seal: what does this phase */
+  bool joined;         /* of an inference: forward may do the next instruction's work as well, for
+                          nobody else reads out, which is then not written; seal clears it where the
+                          op cannot */
   bool serial;         /* set by seal: too little work to share between threads */
   pb_attr attr[PB_MAX_ATTR];
   const pb_op

@@ -101,6 +101,7 @@ cdef extern from "pybp.h" nogil:
         int32_t dout
         bint add[6]
         bint fused_update
+        bint joined
         pb_attr attr[12]
         const pb_op *activation
         pb_attr activation_attr[12]
@@ -533,7 +534,7 @@ cdef class Plan:
             k.din[i] = record["din"][i]
             k.add[i] = record["add"][i]
         k.out, k.saved, k.dout = record["out"], record["saved"], record["dout"]
-        k.fused_update = record["fused_update"]
+        k.fused_update, k.joined = record["fused_update"], record["joined"]
         k.affine, k.affine_last = record["affine"], record["affine_last"]
         if record["activation"] is not None:
             name, attrs = record["activation"]

@@ -17,8 +17,9 @@ import numpy as np
 from pybp import ops as _ops
 from pybp.graph import Node, Parameter, topological
 from pybp.init import Constant
-from pybp.lower import Request, lower
+from pybp.lower import lower
 from pybp.ops.symbols import as_node
+from pybp.request import Request
 from pybp.store import ParameterStore
 from pybp.trees import Tree, flatten, is_symbolic
 

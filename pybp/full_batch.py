@@ -16,8 +16,8 @@ from pybp.store import ParameterStore
 from pybp.training import _Trainer
 
 if TYPE_CHECKING:
-    from pybp.lower import Lowered
     from pybp.progress import Progress
+    from pybp.request import Lowered
 
 PIECE = 1024  # rows that go through the plan at once
 

@@ -15,7 +15,7 @@ from pybp import _core
 from pybp.graph import OPS, Node, topological
 
 if TYPE_CHECKING:
-    from pybp.lower import Request
+    from pybp.request import Request
 
 STEPS: dict[str, int] = _core.steps()  # how many operands a step has
 NUMBERS = {name: number for number, name in enumerate(STEPS)}

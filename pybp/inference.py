@@ -19,7 +19,8 @@ from pybp.blocks import STARTS, into_blocks
 from pybp.errors import OUTSIDE, DivergenceError
 from pybp.goals import all_names
 from pybp.graph import Node, in_parts, topological
-from pybp.lower import Lowered, Request, capacity_for, lower
+from pybp.lower import capacity_for, lower
+from pybp.request import Lowered, Request
 
 if TYPE_CHECKING:
     from pybp.model import Model

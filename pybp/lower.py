@@ -5,6 +5,7 @@
               the producer of their input
     fuse      optimisers into weight gradients
     emit      instructions forward, and backward in reverse; the first writer of a gradient stores
+    join      convolutions with the pooling behind them, in inference
     place     every activation gets a place in one arena, shared by tensors that never live together
 
 The result is data (`Lowered.describe()` prints it) that C checks again before it runs.
@@ -15,104 +16,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-
-import numpy as np
+from itertools import pairwise
 
 from pybp._core import Plan
 from pybp.errors import NotAdaptedError
 from pybp.graph import OPS, Node, Running, no_dead_ends, topological
 from pybp.place import Tensor, place
+from pybp.request import Lowered, Request
 from pybp.rewrite import rewrite
 from pybp.store import ParameterStore
-from pybp.updates import NO_RULES, Rules, Update
+from pybp.updates import Update
 
 MERGING = {"expression", "broadcast", "matmul", "max_pool"}  # ops that `fuse.py` looks for
 DERIVING = {"delta", "backward_in", "backward_param"}  # the phases that read a gradient
-
-
-@dataclass
-class Lowered:
-    """A plan with what is needed to talk about it: tensors by node, names by instruction."""
-
-    plan: Plan
-    order: list[Node]
-    values: dict[int, int]  # id(node) -> tensor
-    gradients: dict[int, int]  # id(node) -> tensor of dLoss/dnode
-    instructions: list[dict]
-    tensors: list[Tensor]
-    parameter_names: dict[int, str]  # by tensor
-    act_bytes: int
-    gradient: np.ndarray | None = None  # the gradient vector
-
-    def value(self, node: Node) -> int:
-        """Index of the tensor that holds the node's output."""
-        return self.values[id(node)]
-
-    @property
-    def blocked(self) -> bool:
-        """Whether some of it is computed on blocks of rows."""
-        return any(t.blocked for t in self.tensors)
-
-    def describe(self) -> str:
-        """The instructions, one a line: phase, op, operands and where they lie."""
-        lines = []
-        for i, k in enumerate(self.instructions):
-            if "range" in k:
-                begin, end = k["range"]
-                lines.append(f"{i:3} {k['phase']:14} parameters {begin}..{end}")
-                continue
-            fused = f" + {k['activation'][0]}" if k["activation"] else ""
-            scaled = " + batch_norm" if k["affine"] >= 0 else ""
-            fused = fused + scaled if k["affine_last"] else scaled + fused
-            fused += " + update" if k["fused_update"] else ""
-            operands = " ".join(self._place(t) for t in k["in"])
-            lines.append(
-                f"{i:3} {k['phase']:14} {self.order[k['node']].layer:12} {k['op']}{fused}: "
-                f"{operands} -> {self._place(k['out'])}"
-            )
-        return "\n".join([*lines, f"activations: {self.act_bytes} bytes"])
-
-    def _place(self, index: int) -> str:
-        t = self.tensors[index]
-        rows = ("blocks",) if t.blocked else ("N",) if t.batched else ()
-        shape = ",".join(map(str, (*rows, *t.shape)))
-        return f"{t.arena}+{t.offset}[{shape}]"
-
-
-@dataclass
-class Request:
-    """What a plan is for.
-
-    `results` are the nodes whose rows are summed, the losses first, as many as there are weights of
-    them in `losses`; `output` the node that inference
-    returns; `keep` keeps every tensor to the end, for looking at them; `wrt` are nodes without
-    parameters whose gradients are wanted all the same; `fuse_update` hands weight gradients to the
-    optimiser tile by tile instead of through the gradient vector; `accumulate` adds gradients to
-    that vector, which the run zeroes at each step; without `update` a step ends there; `weights` is
-    the source that holds the rows' weights; `still` names parameters whose gradients nobody wants;
-    without `merge` every elementwise function is an instruction of its own.
-    """
-
-    capacity: int
-    output: Node | None = None
-    results: Sequence[Node] = ()
-    training: bool = False
-    backward: bool = False
-    keep: Sequence[Node] = ()
-    wrt: Sequence[Node] = ()
-    optimizer: tuple[str, dict] | None = None
-    state: tuple[np.ndarray, ...] = ()
-    gradient: np.ndarray | None = None
-    rules: Rules = NO_RULES
-    average: np.ndarray | None = None
-    fuse_update: bool = True
-    accumulate: bool = False
-    update: bool = True
-    sources: int = 1
-    weights: int = -1
-    losses: tuple[float, ...] = (1.0,)
-    still: frozenset[str] = frozenset()
-    merge: bool = True
 
 
 @dataclass
@@ -163,6 +79,8 @@ class _Lowering:
         nforward = len(self.instructions)
         if r.backward:
             self.backward()
+        else:
+            self.join()
         act_bytes = self.place()
         plan = Plan(
             self.store.bits,
@@ -288,6 +206,7 @@ class _Lowering:
             "dout": self.gradients.get(id(node), -1) if phase in DERIVING else -1,
             "activation": None if fused is None else (fused.op, fused.attrs),
             "fused_update": False,
+            "joined": False,
             "affine": self.affine.get(id(node), -1),
             "affine_last": id(node) in self.graph.late,
         }
@@ -455,13 +374,29 @@ class _Lowering:
         plain = plain and id(first) not in self.graph.folded and not first.blocked
         return self.values[id(first)] if plain and not self.request.backward else -1
 
+    def wanted(self) -> set[int]:
+        """The tensors that are looked at behind the last instruction."""
+        r = self.request
+        if r.keep:
+            return {t.index for t in self.tensors}
+        output = [] if r.output is None else [r.output]
+        return {self.values[id(node)] for node in [*r.results, *output]}
+
+    def join(self) -> None:
+        """Convolutions may pool what they make, where nobody else reads it: the pool's output is
+        then written while their input is read."""
+        wanted = self.wanted()
+        for now, (k, behind) in enumerate(pairwise(self.instructions)):
+            pooled = (k["op"], behind["op"]) == ("conv", "max_pool") and behind["in"] == [k["out"]]
+            if pooled and self.tensors[k["out"]].last == now + 1 and k["out"] not in wanted:
+                k["joined"] = True
+                self.tensors[behind["out"]].first = now
+
     def place(self) -> int:
         """Places for the activations; the size of their arena in bytes."""
-        kept = {self.values[id(node)] for node in self.request.results}
-        if self.request.output is not None:
-            kept.add(self.values[id(self.request.output)])
+        wanted = self.wanted()
         for t in self.tensors:
-            if t.arena == "act" and (self.request.keep or t.index in kept):
+            if t.arena == "act" and t.index in wanted:
                 t.last = len(self.instructions)
         return place(self.tensors, self.request.capacity, self.store.bits // 8)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from pybp.goals import Goal
     from pybp.losses import Loss
-    from pybp.lower import Lowered, Request
     from pybp.network import Network
+    from pybp.request import Lowered, Request
     from pybp.results import Results
 
 

@@ -21,8 +21,9 @@ from pybp.graph import OPS, topological
 from pybp.history import History
 from pybp.inference import evaluate, has_functions
 from pybp.lanes import into_lanes
-from pybp.lower import Lowered, Request, capacity_for, sharing
+from pybp.lower import capacity_for, sharing
 from pybp.progress import Progress
+from pybp.request import Lowered, Request
 
 if TYPE_CHECKING:
     from pybp.callbacks.base import Watchers

@@ -10,7 +10,8 @@ from pybp.blocks import into_blocks
 from pybp.graph import Node, Parameter, topological
 from pybp.init import Constant
 from pybp.layouts import as_given
-from pybp.lower import Request, capacity_for, lower
+from pybp.lower import capacity_for, lower
+from pybp.request import Request
 from pybp.store import ParameterStore
 
 

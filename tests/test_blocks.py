@@ -16,7 +16,8 @@ from pybp import _core
 from pybp.blocks import into_blocks
 from pybp.graph import OPS, Node, Parameter
 from pybp.init import Constant
-from pybp.lower import Request, capacity_for, lower
+from pybp.lower import capacity_for, lower
+from pybp.request import Request
 from pybp.store import ParameterStore
 
 IMAGE_OPS = [op for op in OPS if "blocked" in OPS[op]["flags"] and op in image_reference.REFERENCE]

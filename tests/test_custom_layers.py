@@ -90,7 +90,8 @@ def test_a_custom_dense_layer_trains_as_the_built_in_one(dtype, close, turned):
 
 
 def test_a_product_with_a_weight_and_its_activation_are_the_same_instruction_as_dense():
-    from pybp.lower import Request, lower
+    from pybp.lower import lower
+    from pybp.request import Request
 
     net = model(Affine(16), bp.Dense(3))
     lowered = lower(Request(8, output=net._output), net._require("test"))

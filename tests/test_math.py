@@ -17,7 +17,8 @@ import pytest
 from pybp import _core
 from pybp.graph import Node, Parameter
 from pybp.init import Constant
-from pybp.lower import Request, lower
+from pybp.lower import lower
+from pybp.request import Request
 from pybp.store import ParameterStore
 
 mpmath.mp.prec = 120

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import pybp as bp
-from pybp.lower import Request, lower
+from pybp.lower import lower
+from pybp.request import Request
 from pybp.testing import gradcheck
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13}

@@ -13,7 +13,8 @@ import pybp as bp
 from pybp import _core
 from pybp.graph import ACTIVATIONS, Node, Parameter, Running
 from pybp.init import Constant
-from pybp.lower import Request, capacity_for, lower
+from pybp.lower import capacity_for, lower
+from pybp.request import Request
 from pybp.sparse import Rows
 from pybp.store import ParameterStore
 

@@ -8,7 +8,8 @@ import pybp as bp
 from pybp import ops as o
 from pybp.graph import Node, Parameter
 from pybp.init import Constant
-from pybp.lower import Request, lower
+from pybp.lower import lower
+from pybp.request import Request
 from pybp.store import ParameterStore
 from pybp.testing import check_grad
 

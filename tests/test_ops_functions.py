@@ -14,7 +14,8 @@ from pybp import _core
 from pybp import ops as o
 from pybp.graph import Node, Parameter
 from pybp.init import Constant
-from pybp.lower import Request, lower
+from pybp.lower import lower
+from pybp.request import Request
 from pybp.store import ParameterStore
 from pybp.testing import check_grad
 

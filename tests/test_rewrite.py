@@ -7,7 +7,8 @@ import pybp as bp
 from pybp import _core
 from pybp.graph import Node, Parameter
 from pybp.init import Normal
-from pybp.lower import Request, lower
+from pybp.lower import lower
+from pybp.request import Request
 from pybp.store import ParameterStore
 
 ROWS = 5

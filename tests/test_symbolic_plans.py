@@ -11,7 +11,8 @@ from pybp import ops as o
 from pybp.fuse import decode, encode
 from pybp.graph import Node, Parameter
 from pybp.init import Constant
-from pybp.lower import Request, lower
+from pybp.lower import lower
+from pybp.request import Request
 from pybp.store import ParameterStore
 
 STORE = ParameterStore([Parameter("w", (10,), Constant())], np.float64)

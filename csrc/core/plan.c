@@ -354,6 +354,23 @@ static pb_status seal_instr(pb_plan *p, int32_t i) {
   return PB_OK;
 }
 
+static void nothing(const pb_instr *k, const pb_lane *lane) { (void)k, (void)lane; }
+
+/* Whether instruction i does the next one's work, which then has none. */
+static pb_status seal_joined(pb_plan *p, int32_t i) {
+  pb_instr *k = &p->instr[i], *next = k + 1;
+  if (!k->joined) return PB_OK;
+  if (p->nforward != p->ninstr || i + 1 == p->ninstr || next->in[0] != k->out)
+    return refuse(p, "instruction %d: %s has nothing to join", (int)i, k->op->name);
+  for (int j = 0; j < k->nin; j++)
+    if (overlap(p, k->in[j], next->out))
+      return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
+  k->joined = k->op->joins && k->op->joins(k, next, p->tensor);
+  if (!k->joined) return PB_OK;
+  next->run = nothing, next->serial = true, next->flops = 0;
+  return PB_OK;
+}
+
 static pb_status seal_state(pb_plan *p) {
   if (!p->optim) return PB_OK;
   if (!known_optim(p->table, p->optim)) return refuse(p, "no optimiser of this precision");
@@ -409,6 +426,7 @@ pb_status pb_plan_seal(pb_plan *p) {
     double fed = (double)p->instr[i].flops * (double)p->capacity / THREAD_FLOPS + 1;
     if (fed > p->threads) p->threads = fed < PB_MAX_THREADS ? (int32_t)fed : PB_MAX_THREADS;
   }
+  for (int32_t i = 0; status == PB_OK && i < p->nforward; i++) status = seal_joined(p, i);
   if (status == PB_OK) status = seal_ends(p);
   if (status == PB_OK) status = make_clipping(p);
   if (status != PB_OK) return status;

@@ -13,6 +13,7 @@
  */
 #include "ops/conv.h"
 #include "ops/conv_attrs.h"
+#include "ops/largest.h"
 
 enum { X, WEIGHT, BIAS };
 static bool geometry_of(const pb_attr *attr, const pb_shape *x, const pb_shape *w,
@@ -49,15 +50,25 @@ static bool in_blocks(const pb_instr *k, const pb_lane *lane) {
   return lane->plan->tensor[k->in[X]].shape.blocked;
 }
 
+/* The largest of 2 x 2 outputs each, which then need no memory. */
+static bool joins(const pb_instr *k, const pb_instr *next, const pb_tensor *tensor) {
+  conv_geometry g;
+  geometry_of(k->attr, &tensor[k->in[X]].shape, &tensor[k->in[WEIGHT]].shape, &g);
+  return !k->activation && pools_pairs(next) &&
+         conv_sweep_pools(&g, tensor[k->in[X]].shape.blocked);
+}
+
 static void forward(const pb_instr *k, const pb_lane *lane) {
+  const pb_instr *last = k->joined ? k + 1 : k;
   conv_sweep_job job = {.g = geometry(k, lane),
                         .blocked = in_blocks(k, lane),
                         .in = lane->ptr[k->in[X]],
                         .weight = lane->ptr[k->in[WEIGHT]],
                         .start = k->nin > BIAS ? lane->ptr[k->in[BIAS]] : NULL,
-                        .out = lane->ptr[k->out],
-                        .activation = k->activation,
-                        .activation_attr = k->activation_attr};
+                        .pooled = k->joined,
+                        .out = lane->ptr[last->out],
+                        .activation = last->activation,
+                        .activation_attr = last->activation_attr};
   conv_sweep(&job, lane);
 }
 
@@ -92,6 +103,7 @@ PB_OP(conv) = {.name = "conv",
                .params = 2,
                .flags = PB_USES_X | PB_FUSES | PB_BLOCKED | PB_CHAINS,
                .infer = infer,
+               .joins = joins,
                .forward = forward,
                .backward_in = backward_in,
                .backward_param = backward_param};

@@ -33,6 +33,7 @@ typedef struct {
 typedef struct {
   conv_geometry g;
   bool turned, blocked, add;
+  bool pooled; /* out gets the largest of 2 x 2 outputs each: where conv_sweep_pools */
   const real *in, *weight, *start; /* start NULL for zeros */
   const real *value;               /* or NULL */
   real *out;
@@ -41,12 +42,15 @@ typedef struct {
 } conv_sweep_job;
 
 #define conv_sweep PB_NAME(pb_conv_sweep)
+#define conv_sweep_pools PB_NAME(pb_conv_sweep_pools)
 #define conv_sweep_scratch PB_NAME(pb_conv_sweep_scratch)
 #define conv_dots PB_NAME(pb_conv_dots)
 #define conv_dots_scratch PB_NAME(pb_conv_dots_scratch)
 
 /* This thread's part of a job. */
 void conv_sweep(const conv_sweep_job *, const pb_lane *);
+/* Whether a sweep can pool what it makes while it is in registers. */
+bool conv_sweep_pools(const conv_geometry *, bool blocked);
 /* Reals of scratch that it needs, for either layout. */
 int64_t conv_sweep_scratch(const conv_geometry *, bool turned);
 

@@ -11,9 +11,8 @@
 enum { DEPTH = 512 }; /* terms of a sum before it goes back to memory: the tile stays in cache */
 
 enum {
-  JOINED_BYTES = 24 * 1024, /* of a tile whose rows are joined: it stays in the first cache */
-  LEAST_OUTPUTS = 3         /* of a thread, where threads share the outputs of an image */
-};
+  JOINED_BYTES = 24 * 1024
+}; /* of a tile whose rows are joined: it stays in the first cache */
 
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
@@ -58,6 +57,8 @@ int64_t conv_sweep_scratch(const conv_geometry *g, bool turned) {
   int64_t least =
       most(copy_size(g, turned, chunk, 1, LANES, 1), copy_size(g, turned, chunk, 1, 1, LANES));
   const conv_way *way = conv_way_for(g);
+  if (conv_takes_points(&(conv_sweep_job){.g = *g, .turned = turned}))
+    least = most(least, conv_points_scratch(g));
   return most(way ? way->sweep_scratch(g, turned) : 0, lists + most(CONV_TILE, least) + LANES);
 }
 
@@ -182,6 +183,27 @@ static void band(const conv_sweep_part *s, int64_t begin, int64_t end, const rea
   }
 }
 
+static conv_sweep_part part_of(const conv_sweep_job *job) {
+  const conv_geometry *g = &job->g;
+  bool turned = job->turned;
+  return (conv_sweep_part){.job = job,
+                           .depth = (turned ? g->outputs : g->channels) / g->groups,
+                           .outputs = (turned ? g->channels : g->outputs) / g->groups,
+                           .height = turned ? g->y.out : g->y.in,
+                           .width = turned ? g->x.out : g->x.in,
+                           .out_height = turned ? g->y.in : g->y.out,
+                           .out_width = turned ? g->x.in : g->x.out,
+                           .cell = job->blocked ? LANES : 1,
+                           .units = job->blocked ? 1 : LANES,
+                           .chunk = chunk_of(g, turned)};
+}
+
+bool conv_sweep_pools(const conv_geometry *g, bool blocked) {
+  conv_sweep_job job = {.g = *g, .blocked = blocked};
+  conv_sweep_part s = part_of(&job);
+  return conv_takes_points(&job) || conv_pools_outputs(&s);
+}
+
 void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
   const conv_geometry *g = &job->g;
   const conv_way *way = job->blocked ? conv_way_for(g) : NULL;
@@ -189,17 +211,12 @@ void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
     way->sweep(job, lane);
     return;
   }
+  if (conv_takes_points(job)) {
+    conv_by_points(job, lane);
+    return;
+  }
   bool turned = job->turned;
-  conv_sweep_part s = {.job = job,
-                       .depth = (turned ? g->outputs : g->channels) / g->groups,
-                       .outputs = (turned ? g->channels : g->outputs) / g->groups,
-                       .height = turned ? g->y.out : g->y.in,
-                       .width = turned ? g->x.out : g->x.in,
-                       .out_height = turned ? g->y.in : g->y.out,
-                       .out_width = turned ? g->x.in : g->x.out,
-                       .cell = job->blocked ? LANES : 1,
-                       .units = job->blocked ? 1 : LANES,
-                       .chunk = chunk_of(g, turned)};
+  conv_sweep_part s = part_of(job);
   if (conv_takes_outputs(&s, lane)) {
     conv_by_outputs(&s, lane);
     return;

@@ -28,10 +28,24 @@ void conv_without_margin(const conv_sweep_part *, int64_t begin, int64_t end, co
                          real *out);
 
 #define conv_takes_outputs PB_NAME(pb_conv_takes_outputs)
+#define conv_pools_outputs PB_NAME(pb_conv_pools_outputs)
 #define conv_by_outputs PB_NAME(pb_conv_by_outputs)
 /* Whether outputs fill the lanes of vectors better than columns do, see conv_outputs.c. */
 bool conv_takes_outputs(const conv_sweep_part *, const pb_lane *);
+/* Whether that way pools what it makes. */
+bool conv_pools_outputs(const conv_sweep_part *);
 /* This thread's part of the job. */
 void conv_by_outputs(const conv_sweep_part *, const pb_lane *);
+
+#define conv_takes_points PB_NAME(pb_conv_takes_points)
+#define conv_by_points PB_NAME(pb_conv_by_points)
+#define conv_points_scratch PB_NAME(pb_conv_points_scratch)
+/* Whether Winograd's filtering pays with columns in the lanes, see conv_points.c. */
+bool conv_takes_points(const conv_sweep_job *);
+/* This thread's part of the job, and the reals of scratch that it needs. */
+void conv_by_points(const conv_sweep_job *, const pb_lane *);
+int64_t conv_points_scratch(const conv_geometry *);
+
+enum { LEAST_OUTPUTS = 3 }; /* of a thread, or of points: with fewer, sharing does not pay */
 
 #endif

@@ -5,21 +5,8 @@
  * dz = dy f'(z) stands in dy's place. NaN in a window makes it NaN. Windows and shapes in pool.h.
  */
 #include "ops/elementwise.h"
+#include "ops/largest.h"
 #include "ops/pool.h"
-
-#ifdef VEC_EXTENSIONS
-typedef __typeof__((vec){0} ==
-                   (vec){0}) vec_mask_bits; /* whole numbers, of all ones where it holds */
-#endif
-
-/* The larger of two, the first where they are equal, and NaN where either is. */
-PB_INLINE vec vec_top(vec a, vec b) {
-#ifdef VEC_EXTENSIONS
-  return (vec)((vec_mask_bits)vec_larger(a, b) | (vec_mask_bits)(b != b));
-#else
-  return b <= a || a != a ? a : b;
-#endif
-}
 
 #ifdef VEC_EXTENSIONS
 /* The first k values, of at most a vector. */
@@ -219,3 +206,12 @@ PB_OP(max_pool) = {.name = "max_pool",
                    .infer = pool_infer,
                    .forward = forward,
                    .backward_in = backward_in};
+
+bool pools_pairs(const pb_instr *k) {
+  if (k->op != &PB_NAME(pb_op_max_pool)) return false;
+  for (int i = POOL_H; i <= STRIDE_W; i++)
+    if (k->attr[i].i != 2) return false;
+  for (int i = PAD_TOP; i <= PAD_RIGHT; i++)
+    if (k->attr[i].i != 0) return false;
+  return true;
+}

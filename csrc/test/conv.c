@@ -1,5 +1,6 @@
-/* Convolutions of blocked tensors against loops over every tap: Winograd's, pointwise, depthwise and
- * general ones, of all sizes about those of tiles, with padding on one side or on all.
+/* Convolutions against loops over every tap, of all sizes about those of tiles, with padding on one side
+ * or on all: of blocked tensors Winograd's, pointwise, depthwise and general ones, of plain images those
+ * with outputs in the lanes of vectors and those by points, also with the pooling behind them.
  */
 #include <float.h>
 #include <math.h>
@@ -8,29 +9,29 @@
 #include "test/test.h"
 
 enum { X, WEIGHT, BIAS, Y, DY, DX, DWEIGHT, DBIAS, TENSORS };
+enum { POOLED = TENSORS }; /* of the plan, besides those */
 enum { GROUPS = 8, ATTRS };
 
 typedef struct {
   const pb_table *table;
   const pb_op *op;
   pb_plan *plan;
-  pb_instr instr;
+  pb_instr instr, pool; /* side by side, as in a plan */
+  int64_t side;         /* images side by side: the lanes of blocks, or 1 */
   pb_inferred inferred;
   int64_t n, count[TENSORS]; /* images; reals of each tensor */
   void *before[TENSORS];     /* what they hold at first */
 } problem;
 
-static int64_t blocks_of(const problem *p) {
-  return (p->n + p->table->lanes - 1) / p->table->lanes;
-}
+static int64_t blocks_of(const problem *p) { return (p->n + p->side - 1) / p->side; }
 
-static pb_shape images(int64_t c, int64_t h, int64_t w) {
-  return (pb_shape){.ndim = 3, .batched = true, .blocked = true, .dim = {c, h, w}};
+static pb_shape images(bool blocked, int64_t c, int64_t h, int64_t w) {
+  return (pb_shape){.ndim = 3, .batched = true, .blocked = blocked, .dim = {c, h, w}};
 }
 
 /* Numbers in [-1, 1), and zeros in the gradients of rows that are not there. */
 static void fill(problem *p, rng *r) {
-  int64_t lanes = p->table->lanes;
+  int64_t lanes = p->side;
   for (int i = 0; i < TENSORS; i++) {
     const pb_shape *s = &p->plan->tensor[i].shape;
     p->count[i] = pb_shape_size(s) * (s->batched ? blocks_of(p) * lanes : 1);
@@ -43,11 +44,12 @@ static void fill(problem *p, rng *r) {
   }
 }
 
-static bool problem_new(problem *p, const pb_table *t, rng *r, const int64_t *size,
+static bool problem_new(problem *p, const pb_table *t, rng *r, bool blocked, const int64_t *size,
                         const int64_t *attr, bool relu, bool add) {
-  int64_t groups = attr[GROUPS];
-  *p = (problem){.table = t, .op = pb_find_op(t, "conv"), .n = 1 + rng_below(r, 2 * t->lanes)};
-  pb_shape in[] = {images(size[0], size[2], size[3]),
+  int64_t groups = attr[GROUPS], side = blocked ? t->lanes : 1;
+  *p = (problem){.table = t, .op = pb_find_op(t, "conv"), .side = side};
+  p->n = 1 + rng_below(r, blocked ? 2 * side : 3);
+  pb_shape in[] = {images(blocked, size[0], size[2], size[3]),
                    {.ndim = 4, .dim = {size[1], size[0] / groups, size[4], size[5]}},
                    {.ndim = 1, .dim = {size[1]}}};
   p->instr = (pb_instr){.op = p->op,
@@ -62,14 +64,27 @@ static bool problem_new(problem *p, const pb_table *t, rng *r, const int64_t *si
                         .activation = relu ? pb_find_op(t, "relu") : NULL};
   for (int i = 0; i < ATTRS; i++) p->instr.attr[i].i = attr[i];
   if (!p->op->infer(p->instr.attr, in, 3, &p->inferred)) return false;
-  p->plan = pb_plan_new(t, blocks_of(p) * t->lanes);
-  pb_plan_reserve(p->plan, TENSORS, 1, 1);
+  p->plan = pb_plan_new(t, blocks_of(p) * side);
+  pb_plan_reserve(p->plan, TENSORS + 1, 1, 1);
   pb_shape out = p->inferred.out;
-  out.blocked = true;
+  out.blocked = blocked;
   const pb_shape shape[] = {in[0], in[1], in[2], out, out, in[0], in[1], in[2]};
   for (int i = 0; i < TENSORS; i++) {
     p->plan->tensor[i].shape = shape[i];
     p->plan->tensor[i].size = pb_shape_size(&shape[i]);
+  }
+  p->pool = (pb_instr){.op = pb_find_op(t, "max_pool"),
+                       .nin = 1,
+                       .in = {Y},
+                       .out = POOLED,
+                       .saved = -1,
+                       .affine = -1,
+                       .activation = p->instr.activation,
+                       .attr = {{2}, {2}, {2}, {2}}};
+  pb_inferred pooled;
+  if (p->pool.op->infer(p->pool.attr, &out, 1, &pooled)) {
+    pb_tensor *last = &p->plan->tensor[POOLED];
+    last->shape = pooled.out, last->size = pb_shape_size(&pooled.out);
   }
   fill(p, r);
   return true;
@@ -110,7 +125,7 @@ typedef struct {
 /* Element i of an image, of block b, in lane l. */
 static int64_t place(const problem *p, int tensor, int64_t b, int64_t i, int64_t l) {
   int64_t size = pb_shape_size(&p->plan->tensor[tensor].shape);
-  return (b * size + i) * p->table->lanes + l;
+  return (b * size + i) * p->side + l;
 }
 
 static void term(wanted *w, int tensor, int64_t at, double value) {
@@ -122,7 +137,7 @@ static void pair(const problem *p, wanted *w, int64_t y, int64_t x, int64_t weig
   const pb_table *t = p->table;
   double factor = get_real(t, p->before[WEIGHT], weight);
   for (int64_t n = 0; n < p->n; n++) {
-    int64_t b = n / t->lanes, l = n % t->lanes;
+    int64_t b = n / p->side, l = n % p->side;
     int64_t at = place(p, X, b, x, l), to = place(p, Y, b, y, l);
     double in = get_real(t, p->before[X], at), dy = get_real(t, p->before[DY], to);
     term(w, Y, to, factor * in);
@@ -137,7 +152,7 @@ static void pixel(const problem *p, wanted *w, int64_t o, int64_t i, int64_t j) 
   const pb_attr *a = p->instr.attr;
   int64_t group = o / (y[0] / a[GROUPS].i), here = (o * y[1] + i) * y[2] + j;
   for (int64_t n = 0; n < p->n; n++) {
-    int64_t at = place(p, Y, n / p->table->lanes, here, n % p->table->lanes);
+    int64_t at = place(p, Y, n / p->side, here, n % p->side);
     term(w, Y, at, get_real(p->table, p->before[BIAS], o));
     term(w, DBIAS, o, get_real(p->table, p->before[DY], at));
   }
@@ -167,8 +182,7 @@ static void check_values(const problem *p, void *const *ptr) {
   double epsilon = 32 * (p->table->real_size == 8 ? DBL_EPSILON : FLT_EPSILON);
   for (int i = Y; i < TENSORS; i++)
     for (int64_t k = 0; k < p->count[i] && i != DY; k++) {
-      bool there =
-          i > DX || k / (p->count[i] / blocks_of(p)) * p->table->lanes + k % p->table->lanes < p->n;
+      bool there = i > DX || k / (p->count[i] / blocks_of(p)) * p->side + k % p->side < p->n;
       double found = get_real(p->table, ptr[i], k), sum = w.sum[i][k];
       if (i == Y && p->instr.activation && sum < 0) sum = 0;
       /* x counts as what a relu made: dx ends as its error signals. */
@@ -180,6 +194,46 @@ static void check_values(const problem *p, void *const *ptr) {
         break;
     }
   for (int i = 0; i < TENSORS; i++) exact_free(w.sum[i]), exact_free(w.size[i]);
+}
+
+/* Forward alone, into POOLED: both instructions, or the first with the second's work. */
+static void *run_pooled(const problem *p, bool joined, int parts) {
+  int64_t real = p->table->real_size, count = p->plan->tensor[POOLED].size * p->n;
+  void *ptr[TENSORS + 1];
+  for (int i = 0; i < TENSORS; i++) ptr[i] = p->before[i];
+  ptr[Y] = exact_alloc(joined ? 0 : p->count[Y] * real);
+  ptr[POOLED] = exact_alloc(count * real);
+  problem both = *p;
+  both.instr.activation = NULL, both.instr.joined = joined;
+  for (int k = 0; k < (joined ? 1 : 2); k++)
+    for (int part = 0; part < parts; part++) {
+      pb_lane lane = {.ptr = ptr,
+                      .n = p->n,
+                      .part = part,
+                      .parts = parts,
+                      .plan = p->plan,
+                      .scratch = exact_alloc(p->inferred.scratch * real)};
+      (k ? both.pool : both.instr).op->forward(k ? &both.pool : &both.instr, &lane);
+      exact_free(lane.scratch);
+    }
+  exact_free(ptr[Y]);
+  return ptr[POOLED];
+}
+
+static void check_pooled(const problem *p) {
+  static const int parts[] = {1, 2, 7};
+  pb_instr plain = p->instr;
+  plain.activation = NULL;
+  if (!p->plan->tensor[POOLED].size || !p->op->joins(&plain, &p->pool, p->plan->tensor)) return;
+  int64_t bytes = p->plan->tensor[POOLED].size * p->n * p->table->real_size;
+  void *apart = run_pooled(p, false, 1);
+  for (int k = 0; k < 3; k++) {
+    void *joined = run_pooled(p, true, parts[k]);
+    CHECK(memcmp(apart, joined, (size_t)bytes) == 0, "%d parts: pooled values have other bits",
+          parts[k]);
+    exact_free(joined);
+  }
+  exact_free(apart);
 }
 
 static void check_problem(const problem *p) {
@@ -196,6 +250,7 @@ static void check_problem(const problem *p) {
     }
   }
   for (int i = 0; i < TENSORS; i++) exact_free(one[i]);
+  if (p->side == 1) check_pooled(p);
 }
 
 /* --- sweeps ---------------------------------------------------------------------------------------- */
@@ -205,14 +260,14 @@ static int64_t pick(rng *r, int64_t low, int64_t high) {
 }
 
 /* size: channels, outputs, height, width, kernel's height and width. */
-static void sweep(const pb_table *t, uint64_t seed, int count,
+static void sweep(const pb_table *t, bool blocked, uint64_t seed, int count,
                   void (*choose)(rng *, int64_t *size, int64_t *attr)) {
   rng r = {seed};
   for (int i = 0; i < count;) {
     int64_t size[6], attr[ATTRS] = {1, 1, 1, 1, 0, 0, 0, 0, 1};
     choose(&r, size, attr);
     problem p;
-    if (!problem_new(&p, t, &r, size, attr, i % 2, i % 3 == 0)) continue;
+    if (!problem_new(&p, t, &r, blocked, size, attr, i % 2, i % 3 == 0)) continue;
     check_problem(&p);
     problem_free(&p);
     i++;
@@ -248,20 +303,34 @@ static void choose_general(rng *r, int64_t *size, int64_t *attr) {
 /* Narrow images with outputs that fill vectors, of more channels than are read at a time. */
 static void choose_narrow(rng *r, int64_t *size, int64_t *attr) {
   size[0] = pick(r, 1, 24), size[1] = 16;
-  size[2] = pick(r, 2, 4), size[3] = pick(r, 4, 24);
+  size[2] = pick(r, 2, 10), size[3] = pick(r, 4, 24);
   size[4] = pick(r, 1, 5), size[5] = pick(r, 1, 5);
-  attr[2] = pick(r, 1, 2), attr[3] = pick(r, 1, 2);
+  attr[2] = pick(r, 0, 3) ? 1 : 2, attr[3] = pick(r, 1, 2);
   for (int side = 4; side < 8; side++) attr[side] = pick(r, 0, 2);
 }
 
-static void winograd(const pb_table *t) { sweep(t, 1, 12, choose_winograd); }
-static void pointwise(const pb_table *t) { sweep(t, 2, 25, choose_pointwise); }
-static void depthwise(const pb_table *t) { sweep(t, 3, 60, choose_depthwise); }
-static void general(const pb_table *t) { sweep(t, 4, 40, choose_general); }
-static void narrow(const pb_table *t) { sweep(t, 5, 10, choose_narrow); }
+/* Columns that fill vectors, under kernels of three and five rows. */
+static void choose_points(rng *r, int64_t *size, int64_t *attr) {
+  size[0] = pick(r, 1, 3), size[1] = pick(r, 3, 9);
+  size[2] = pick(r, 1, 12), size[3] = pick(r, 12, 40);
+  size[4] = pick(r, 0, 1) ? 3 : 5, size[5] = pick(r, 1, 7);
+  attr[3] = pick(r, 1, 2);
+  for (int side = 4; side < 8; side++) attr[side] = pick(r, 0, 2);
+}
+
+static void winograd(const pb_table *t) { sweep(t, true, 1, 12, choose_winograd); }
+static void pointwise(const pb_table *t) { sweep(t, true, 2, 25, choose_pointwise); }
+static void depthwise(const pb_table *t) { sweep(t, true, 3, 60, choose_depthwise); }
+static void general(const pb_table *t) { sweep(t, true, 4, 40, choose_general); }
+static void narrow(const pb_table *t) { sweep(t, false, 5, 30, choose_narrow); }
+static void points(const pb_table *t) { sweep(t, false, 6, 40, choose_points); }
 
 const test tests_conv[] = {
-    {"3 x 3 by Winograd", NULL, winograd}, {"single pixels", NULL, pointwise},
-    {"depthwise", NULL, depthwise},        {"narrow, with outputs in the lanes", NULL, narrow},
-    {"all others", NULL, general},         {0},
+    {"3 x 3 by Winograd", NULL, winograd},
+    {"single pixels", NULL, pointwise},
+    {"depthwise", NULL, depthwise},
+    {"narrow, with outputs in the lanes", NULL, narrow},
+    {"by points", NULL, points},
+    {"all others", NULL, general},
+    {0},
 };

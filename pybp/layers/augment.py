@@ -189,7 +189,8 @@ class Augment(Layer):
         `image_shape`, of any real or integer type; the answer has x's shape and is float32, or
         float64 where x is.
         """
-        from pybp.lower import Request, lower
+        from pybp.lower import lower
+        from pybp.request import Request
         from pybp.store import ParameterStore
 
         array = data.not_empty(data.as_array(x, "x"), "x")
