@@ -15,12 +15,14 @@
 #include "ops/conv.h"
 #include "ops/largest.h"
 
-enum { WINOGRAD_POINTS = 6 };
+enum {
+  WINOGRAD_POINTS = 6,
+  /* Of float32 alone: float64 is there for its last digits. */
+  WINOGRAD_ROWS = PB_REAL_BITS == 32 && VEC_BYTES >= 32
+};
 
-/* Of float32 alone: float64 is there for its last digits. */
 PB_INLINE bool winograd_rows_fit(const conv_axis *a) {
-  return PB_REAL_BITS == 32 && VEC_BYTES >= 32 && a->stride == 1 && a->dilation == 1 &&
-         (a->kernel == 3 || a->kernel == 5);
+  return WINOGRAD_ROWS && a->stride == 1 && a->dilation == 1 && (a->kernel == 3 || a->kernel == 5);
 }
 /* M: outputs of a tile. */
 PB_INLINE int64_t winograd_rows_out(int64_t kernel) { return WINOGRAD_POINTS + 1 - kernel; }
