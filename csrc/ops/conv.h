@@ -62,6 +62,13 @@ PB_INLINE void conv_finish(const conv_sweep_job *job, int64_t n, real *out) {
   else if (f) f->map(job->activation_attr, n, out, out);
 }
 
+/* The same over n reals of each of several planes: at once where these are whole. */
+PB_INLINE void conv_finish_planes(const conv_sweep_job *job, int64_t planes, int64_t n,
+                                  int64_t plane, real *out) {
+  if (n == plane) n *= planes, planes = 1;
+  for (int64_t i = 0; i < planes && job->activation; i++) conv_finish(job, n, out + i * plane);
+}
+
 /* The gradient of the weights from x, the image, and dy, one value of a position; and of the bias, which
  * is a sum of `signal` over each of its channels. */
 typedef struct {

@@ -262,7 +262,7 @@ static void by_points(const conv_sweep_part *s, const points_plan *p, int64_t fi
   int64_t n = min_i(count, last * PAIR * p->step / half * wide) - begin;
   out += o * count + begin;
   turn_out(n, sums + begin * LANES, out, count);
-  for (int64_t k = 0; k < LANES && s->job->activation; k++) conv_finish(s->job, n, out + k * count);
+  conv_finish_planes(s->job, LANES, n, count, out);
 }
 
 /* All images and outputs, a band at a time where whole images are too few for the threads. */
@@ -346,6 +346,6 @@ void conv_by_outputs(const conv_sweep_part *s, const pb_lane *lane) {
     }
     real *out = job->out + (image * g->outputs + o) * count;
     turn_out(count, sums, out, count);
-    for (int64_t k = 0; k < LANES && job->activation; k++) conv_finish(job, count, out + k * count);
+    conv_finish_planes(job, LANES, count, count, out);
   }
 }

@@ -179,8 +179,7 @@ PB_INLINE void some_tiles(int r, const conv_sweep_job *job, const points_plan *p
     }
   }
   int64_t begin = first * p->step / half, end = min_i(high, row / half);
-  for (int64_t o = 0; o < g->outputs && job->activation; o++)
-    conv_finish(job, (end - begin) * wide, out + (o * high + begin) * wide);
+  conv_finish_planes(job, g->outputs, (end - begin) * wide, high * wide, out + begin * wide);
 }
 
 void conv_by_points(const conv_sweep_job *job, const pb_lane *lane) {
