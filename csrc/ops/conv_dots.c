@@ -142,7 +142,8 @@ int64_t conv_dots_scratch(const conv_geometry *g) {
   int64_t copy =
       most(CONV_TILE, most(copy_size(g, channels, 1, 1), copy_size(g, channels, 1, LANES)));
   const conv_way *way = conv_way_for(g);
-  return most(way ? way->dots_scratch(g) : 0,
+  int64_t plane_sums = way ? way->dots_outputs(g) * 2 * LANES : 0;
+  return most(way ? plane_sums + way->dots_scratch(g) : 0,
               lists + sums + whole_lines(copy) + most(CONV_TILE, signal_size(g, 1)) + LANES);
 }
 
@@ -238,15 +239,27 @@ static void weights(const work *w, const pb_instr *k, const pb_lane *lane, int64
   }
 }
 
-/* Likewise where there is a faster way. */
+/* The sum over the planes of output o. */
+static void hand_over_sum(const pb_instr *k, const pb_lane *lane, int64_t o, plane_sum s) {
+  vec group[LANES] = {s.even + s.odd};
+  real found[LANES];
+  vec_store(found, vec_sums(group));
+  hand_over(k, lane, BIAS, o, 1, found);
+}
+
+/* Likewise where there is a faster way, which may sum up for the bias as well. */
 static void fast_weights(const conv_way *way, const work *w, const pb_instr *k, const pb_lane *lane,
-                         int64_t begin, int64_t end) {
+                         int64_t begin, int64_t end, bool bias) {
   const conv_geometry *g = &w->job->g;
   int64_t step = way->dots_outputs(g), row = w->channels * w->taps;
+  plane_sum *sums = lane->scratch;
   for (int64_t o = begin; o < end; o += step) {
     int64_t last = min_i(end, o + step);
-    hand_over(k, lane, WEIGHT, o * row, (last - o) * row,
-              way->dots(g, w->job->x, w->job->dy, w->images, o, last, lane->scratch));
+    for (int64_t i = 0; i < last - o && bias; i++) sums[i] = (plane_sum){vec_set(0), vec_set(0)};
+    const real *found = way->dots(g, w->job->x, w->job->dy, w->images, o, last, bias ? sums : NULL,
+                                  (real *)(sums + step));
+    hand_over(k, lane, WEIGHT, o * row, (last - o) * row, found);
+    for (int64_t i = 0; i < last - o && bias; i++) hand_over_sum(k, lane, o + i, sums[i]);
   }
 }
 
@@ -254,19 +267,14 @@ static void biases(const work *w, const pb_instr *k, const pb_lane *lane) {
   int64_t size = lane->plan->tensor[k->out].size / w->job->signals * w->cell, begin, end;
   share(lane, w->job->signals, 1, &begin, &end);
   for (int64_t o = begin; o < end; o++) {
-    vec sum = vec_set(0), rest = vec_set(0), group[LANES] = {0};
+    plane_sum sum = {vec_set(0), vec_set(0)};
     for (int64_t n = 0; n < w->images; n++) {
       const real *dy = w->job->signal + (n * w->job->signals + o) * size;
-      int64_t i = 0;
-      for (; i + 2 * LANES <= size; i += 2 * LANES)
-        sum += vec_load(dy + i), rest += vec_load(dy + i + LANES);
-      for (; i + LANES <= size; i += LANES) sum += vec_load(dy + i);
-      if (i < size) rest += vec_load_part(dy + i, size - i);
+      int64_t whole = size / LANES;
+      plane_sum_add(&sum, whole, dy);
+      if (whole * LANES < size) sum.odd += vec_load_part(dy + whole * LANES, size - whole * LANES);
     }
-    real found[LANES];
-    group[0] = sum + rest;
-    vec_store(found, vec_sums(group));
-    hand_over(k, lane, BIAS, o, 1, found);
+    hand_over_sum(k, lane, o, sum);
   }
 }
 
@@ -287,9 +295,10 @@ void conv_dots(const conv_dots_job *job, const pb_instr *k, const pb_lane *lane)
   int64_t begin, end;
   share(lane, g->outputs, 1, &begin, &end);
   const conv_way *way = job->blocked ? conv_way_for(g) : NULL;
-  if (k->fused_update || k->din[WEIGHT] >= 0) {
-    if (way) fast_weights(way, &w, k, lane, begin, end);
-    else weights(&w, k, lane, begin, end);
-  }
-  if (k->nin > BIAS && (k->fused_update || k->din[BIAS] >= 0)) biases(&w, k, lane);
+  bool weight = k->fused_update || k->din[WEIGHT] >= 0;
+  bool bias = k->nin > BIAS && (k->fused_update || k->din[BIAS] >= 0);
+  bool both = weight && bias && way && way->sums && job->signal == job->dy;
+  if (weight && way) fast_weights(way, &w, k, lane, begin, end, both);
+  else if (weight) weights(&w, k, lane, begin, end);
+  if (bias && !both) biases(&w, k, lane);
 }

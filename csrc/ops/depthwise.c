@@ -213,23 +213,26 @@ static void dots_plane(const conv_geometry *g, const real *x, const real *dy, re
 }
 
 static const real *dots(const conv_geometry *g, const real *x, const real *dy, int64_t blocks,
-                        int64_t first, int64_t last, real *scratch) {
+                        int64_t first, int64_t last, plane_sum *sums, real *scratch) {
   int64_t many = g->outputs / g->channels, taps = g->y.kernel * g->x.kernel;
   int64_t room = sums_of(g);
   int64_t x_size = g->y.in * g->x.in * LANES, y_size = g->y.out * g->x.out * LANES;
-  real *sums = scratch, *dw = scratch + room * LANES;
+  real *taps_sums = scratch, *dw = scratch + room * LANES;
   for (int64_t o = first; o < last; o++) {
-    memset(sums, 0, (size_t)(room * LANES) * sizeof *sums);
-    for (int64_t b = 0; b < blocks; b++)
-      dots_plane(g, x + (b * g->channels + o / many) * x_size, dy + (b * g->outputs + o) * y_size,
-                 sums);
+    memset(taps_sums, 0, (size_t)(room * LANES) * sizeof *taps_sums);
+    for (int64_t b = 0; b < blocks; b++) {
+      const real *from = dy + (b * g->outputs + o) * y_size;
+      dots_plane(g, x + (b * g->channels + o / many) * x_size, from, taps_sums);
+      if (sums) plane_sum_add(&sums[o - first], y_size / LANES, from);
+    }
     for (int64_t t = 0; t < taps; t += LANES) {
       vec group[LANES];
-      for (int i = 0; i < LANES; i++) group[i] = vec_load(sums + (t + i) * LANES);
+      for (int i = 0; i < LANES; i++) group[i] = vec_load(taps_sums + (t + i) * LANES);
       vec_store(dw + (o - first) * taps + t, vec_sums(group));
     }
   }
   return dw;
 }
 
-const conv_way conv_depthwise = {fits, sweep, sweep_scratch, dots, dots_outputs, dots_scratch};
+const conv_way conv_depthwise = {fits,         sweep,        sweep_scratch, dots,
+                                 dots_outputs, dots_scratch, .sums = true};

@@ -102,13 +102,14 @@ void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const 
 enum { NM = 4, NV = VEC_REGISTERS == 32 ? 6 : 3, DEPTH = 256 };
 
 PB_INLINE void row_tile(int m, int v, int64_t k, const real *a, int64_t rs, int64_t cs,
-                        const real *b, int64_t ldb, bool add, real *c, int64_t ldc) {
+                        const real *b, int64_t ldb, bool add, const real *start, real *c,
+                        int64_t ldc) {
   vec sum[NM * NV];
 #pragma GCC unroll 4
   for (int i = 0; i < m; i++)
 #pragma GCC unroll 6
     for (int j = 0; j < v; j++)
-      sum[i * v + j] = add ? vec_load(c + i * ldc + j * LANES) : vec_set(0);
+      sum[i * v + j] = add ? vec_load(c + i * ldc + j * LANES) : vec_set(start ? start[i] : 0);
   for (int64_t p = 0; p < k; p++) {
     vec bv[NV];
 #pragma GCC unroll 6
@@ -128,10 +129,12 @@ PB_INLINE void row_tile(int m, int v, int64_t k, const real *a, int64_t rs, int6
 
 /* The last, partial vector of columns. */
 PB_INLINE void edge_tile(int m, int64_t columns, int64_t k, const real *a, int64_t rs, int64_t cs,
-                         const real *b, int64_t ldb, bool add, real *c, int64_t ldc) {
+                         const real *b, int64_t ldb, bool add, const real *start, real *c,
+                         int64_t ldc) {
   vec sum[NM];
 #pragma GCC unroll 4
-  for (int i = 0; i < m; i++) sum[i] = add ? vec_load_part(c + i * ldc, columns) : vec_set(0);
+  for (int i = 0; i < m; i++)
+    sum[i] = add ? vec_load_part(c + i * ldc, columns) : vec_set(start ? start[i] : 0);
   for (int64_t p = 0; p < k; p++) {
     vec bv = vec_load_part(b + p * ldb, columns);
 #pragma GCC unroll 4
@@ -142,7 +145,8 @@ PB_INLINE void edge_tile(int m, int64_t columns, int64_t k, const real *a, int64
 }
 
 #define TILE(M, V) \
-  row_tile(M, V, k, a + i * rs, rs, cs, b + j, ldb, add, c + i * ldc + j, ldc); \
+  row_tile(M, V, k, a + i * rs, rs, cs, b + j, ldb, add, start ? start + i : NULL, \
+           c + i * ldc + j, ldc); \
   break
 #define TILES(M) \
   switch (v) { \
@@ -155,23 +159,27 @@ PB_INLINE void edge_tile(int m, int64_t columns, int64_t k, const real *a, int64
   }
 
 static void row_tiles(int64_t m, int64_t j, int v, int64_t k, const real *a, int64_t rs, int64_t cs,
-                      const real *b, int64_t ldb, bool add, real *c, int64_t ldc) {
+                      const real *b, int64_t ldb, bool add, const real *start, real *c,
+                      int64_t ldc) {
   int64_t i = 0;
   for (; i + NM <= m; i += NM) TILES(NM)
   for (; i < m; i++) TILES(1)
 }
 
 static void edge_tiles(int64_t m, int64_t j, int64_t columns, int64_t k, const real *a, int64_t rs,
-                       int64_t cs, const real *b, int64_t ldb, bool add, real *c, int64_t ldc) {
+                       int64_t cs, const real *b, int64_t ldb, bool add, const real *start, real *c,
+                       int64_t ldc) {
   int64_t i = 0;
   for (; i + NM <= m; i += NM)
-    edge_tile(NM, columns, k, a + i * rs, rs, cs, b + j, ldb, add, c + i * ldc + j, ldc);
+    edge_tile(NM, columns, k, a + i * rs, rs, cs, b + j, ldb, add, start ? start + i : NULL,
+              c + i * ldc + j, ldc);
   for (; i < m; i++)
-    edge_tile(1, columns, k, a + i * rs, rs, cs, b + j, ldb, add, c + i * ldc + j, ldc);
+    edge_tile(1, columns, k, a + i * rs, rs, cs, b + j, ldb, add, start ? start + i : NULL,
+              c + i * ldc + j, ldc);
 }
 
-void gemm_n(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs, const real *b,
-            int64_t ldb, bool add, real *c, int64_t ldc) {
+static void product(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs,
+                    const real *b, int64_t ldb, bool add, const real *start, real *c, int64_t ldc) {
   for (int64_t p = 0; p < k; p += DEPTH) {
     int64_t depth = min_i(DEPTH, k - p);
     const real *ap = a + p * cs, *bp = b + p * ldb;
@@ -179,9 +187,19 @@ void gemm_n(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t 
     int64_t j = 0;
     while (n - j >= LANES) {
       int v = (int)min_i(NV, (n - j) / LANES);
-      row_tiles(m, j, v, depth, ap, rs, cs, bp, ldb, more, c, ldc);
+      row_tiles(m, j, v, depth, ap, rs, cs, bp, ldb, more, start, c, ldc);
       j += v * LANES;
     }
-    if (j < n) edge_tiles(m, j, n - j, depth, ap, rs, cs, bp, ldb, more, c, ldc);
+    if (j < n) edge_tiles(m, j, n - j, depth, ap, rs, cs, bp, ldb, more, start, c, ldc);
   }
+}
+
+void gemm_n(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs, const real *b,
+            int64_t ldb, bool add, real *c, int64_t ldc) {
+  product(m, n, k, a, rs, cs, b, ldb, add, NULL, c, ldc);
+}
+
+void gemm_n_from(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs,
+                 const real *b, int64_t ldb, const real *start, real *c, int64_t ldc) {
+  product(m, n, k, a, rs, cs, b, ldb, false, start, c, ldc);
 }

@@ -17,4 +17,9 @@ void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const 
 void gemm_n(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs, const real *b,
             int64_t ldb, bool add, real *c, int64_t ldc);
 
+/* C[m,n] = start[m] + the same sum. */
+#define gemm_n_from PB_NAME(pb_gemm_n_from)
+void gemm_n_from(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs,
+                 const real *b, int64_t ldb, const real *start, real *c, int64_t ldc);
+
 #endif

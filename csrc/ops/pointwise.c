@@ -34,21 +34,18 @@ static void copy_run(const real *in, int64_t channels, int64_t size, int64_t cou
   }
 }
 
+/* Asks for part `part` of `parts` of the channels of a run, while the products of the one before are made. */
+static void fetch_run(const real *in, int64_t channels, int64_t size, int64_t count, int64_t part,
+                      int64_t parts) {
+  int64_t begin = channels * part / parts, end = channels * (part + 1) / parts;
+  for (int64_t c = begin; c < end; c++) run_fetch_far(in + c * size * LANES, count);
+}
+
 /* --- sweeps -------------------------------------------------------------------------------------- */
 
 static int64_t sweep_scratch(const conv_geometry *g, bool turned) {
   int64_t channels = turned ? g->outputs : g->channels;
   return channels * run_of(channels) * LANES;
-}
-
-/* y += start, over `count` pixels, then the activation. */
-static void finish(const conv_sweep_job *job, int64_t o, int64_t count, real *y) {
-  int64_t size = count * LANES;
-  if (job->start) {
-    vec start = vec_set(job->start[o]);
-    for (int64_t i = 0; i < size; i += LANES) vec_store(y + i, start + vec_load(y + i));
-  }
-  conv_finish(job, size, y);
 }
 
 static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
@@ -64,16 +61,27 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
     int64_t block = n / runs, at = n % runs * run, count = min_i(run, size - at);
     copy_run(job->in + (block * channels * size + at) * LANES, channels, size, count, run, x);
     real *y = job->out + (block * outputs * size + at) * LANES;
+    int64_t later = (n + 1) / runs, later_at = (n + 1) % runs * run;
+    const real *next = job->in + (later * channels * size + later_at) * LANES;
     for (int64_t o = 0; o < outputs; o += OUTPUTS) {
       int64_t last = min_i(o + OUTPUTS, outputs);
+      if (n + 1 < end)
+        fetch_run(next, channels, size, min_i(run, size - later_at), o / OUTPUTS,
+                  (outputs + OUTPUTS - 1) / OUTPUTS);
       for (int64_t i = o; i < last; i++) {
         real *to = y + i * size * LANES;
         run_fetch(true, to, count);
         if (job->value) run_fetch(false, job->value + (to - job->out), count);
       }
-      gemm_n(last - o, count * LANES, channels, job->weight + o * rs, rs, cs, x, run * LANES,
-             job->add, y + o * size * LANES, size * LANES);
-      for (int64_t i = o; i < last; i++) finish(job, i, count, y + i * size * LANES);
+      const real *weight = job->weight + o * rs;
+      real *to = y + o * size * LANES;
+      if (job->add)
+        gemm_n(last - o, count * LANES, channels, weight, rs, cs, x, run * LANES, true, to,
+               size * LANES);
+      else
+        gemm_n_from(last - o, count * LANES, channels, weight, rs, cs, x, run * LANES,
+                    job->start ? job->start + o : NULL, to, size * LANES);
+      for (int64_t i = o; i < last; i++, to += size * LANES) conv_finish(job, count * LANES, to);
     }
   }
 }
@@ -91,7 +99,7 @@ static int64_t dots_scratch(const conv_geometry *g) {
 }
 
 static const real *dots(const conv_geometry *g, const real *x, const real *dy, int64_t blocks,
-                        int64_t first, int64_t last, real *scratch) {
+                        int64_t first, int64_t last, plane_sum *sums, real *scratch) {
   int64_t size = g->y.in * g->x.in, channels = g->channels, run = run_of(channels);
   real *xs = scratch, *product = xs + channels * run * LANES;
   real *dw = product + OUTPUTS * channels;
@@ -100,8 +108,14 @@ static const real *dots(const conv_geometry *g, const real *x, const real *dy, i
     for (int64_t at = 0; at < size; at += run) {
       int64_t count = min_i(run, size - at);
       copy_run(x + (b * channels * size + at) * LANES, channels, size, count, run, xs);
+      bool more = at + run < size || b + 1 < blocks;
+      int64_t later = at + run < size ? at + run : 0;
+      const real *next = x + ((later ? b : b + 1) * channels * size + later) * LANES;
       for (int64_t o = first; o < last; o += OUTPUTS) {
         int64_t rows = min_i(OUTPUTS, last - o);
+        if (more)
+          fetch_run(next, channels, size, min_i(run, size - later), (o - first) / OUTPUTS,
+                    (last - first + OUTPUTS - 1) / OUTPUTS);
         const real *from = dy + ((b * g->outputs + o) * size + at) * LANES;
         for (int64_t i = 0; i < OUTPUTS && o + OUTPUTS + i < last; i++)
           run_fetch(false, from + (OUTPUTS + i) * size * LANES, count);
@@ -109,9 +123,12 @@ static const real *dots(const conv_geometry *g, const real *x, const real *dy, i
                 channels);
         real *sum = dw + (o - first) * channels;
         for (int64_t i = 0; i < rows * channels; i++) sum[i] += product[i];
+        for (int64_t i = 0; i < rows && sums; i++) /* runs are of even lengths, but for the last */
+          plane_sum_add(&sums[o - first + i], count, from + i * size * LANES);
       }
     }
   return dw;
 }
 
-const conv_way conv_pointwise = {fits, sweep, sweep_scratch, dots, dots_outputs, dots_scratch};
+const conv_way conv_pointwise = {fits,         sweep,        sweep_scratch, dots,
+                                 dots_outputs, dots_scratch, .sums = true};

@@ -27,7 +27,7 @@
 #define winograd_dots_outputs PB_NAME(pb_winograd_dots_outputs)
 #define winograd_dots_scratch PB_NAME(pb_winograd_dots_scratch)
 const real *winograd_dots(const conv_geometry *, const real *x, const real *dy, int64_t blocks,
-                          int64_t first, int64_t last, real *scratch);
+                          int64_t first, int64_t last, plane_sum *sums, real *scratch);
 int64_t winograd_dots_outputs(const conv_geometry *);
 int64_t winograd_dots_scratch(const conv_geometry *);
 

@@ -131,7 +131,8 @@ static void add_products(const conv_geometry *g, const plan *p, int64_t outputs,
 }
 
 const real *winograd_dots(const conv_geometry *g, const real *x, const real *dy, int64_t blocks,
-                          int64_t first, int64_t last, real *scratch) {
+                          int64_t first, int64_t last, plane_sum *sums, real *scratch) {
+  (void)sums;
   plan p = plan_of(g);
   real *v = scratch, *d = v + 4 * p.vpitch, *u = scratch + p.front, *product = u + 16 * p.upitch;
   int64_t tiles = blocks * p.tiles;
