@@ -77,6 +77,26 @@ def test_any_number_of_threads_gives_the_same_bits(monkeypatch):
     assert found[0] == found[1] == found[2]
 
 
+def test_pieces_side_by_side_are_pieces_one_after_the_other(monkeypatch):
+    """With work for many threads, a shared layer, and one piece left over, which all of them share."""
+    in_pieces(monkeypatch)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(128, 4, 24, 24)).astype("f4")
+    y = rng.integers(0, 5, 128)
+    found = []
+    for threads in (1, 2, 3, 4, 7):
+        bp.set_num_threads(threads)
+        image = bp.Input((4, 24, 24), layout="NCHW")
+        shared = bp.Conv2D(16, 3, padding="same", activation="relu")
+        h = bp.Conv2D(16, 1)(bp.Dropout(0.2)(shared(image)))
+        h = bp.concat([h, shared(bp.Conv2D(4, 3, padding="same")(image))])
+        model = bp.Model(image, bp.Dense(5)(bp.GlobalAveragePool2D()(h)))
+        model.compile("adam", "cross_entropy", seed=2)
+        history = model.fit(x, y, batch_size=56, epochs=2, verbose=0)
+        found.append([v.tobytes() for v in model.tensors().values()] + [history.history["loss"]])
+    assert all(each == found[0] for each in found)
+
+
 def test_pieces_draw_random_numbers_of_their_own(monkeypatch):
     """The same rows twice in a batch lose other values."""
     in_pieces(monkeypatch)

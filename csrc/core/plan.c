@@ -427,6 +427,9 @@ pb_status pb_plan_seal(pb_plan *p) {
     if (fed > p->threads) p->threads = fed < PB_MAX_THREADS ? (int32_t)fed : PB_MAX_THREADS;
   }
   for (int32_t i = 0; status == PB_OK && i < p->nforward; i++) status = seal_joined(p, i);
+  p->abreast = p->accumulates;
+  for (int32_t i = p->nbackward; i < p->ninstr; i++) /* which reads what the last piece left */
+    if (p->instr[i].phase == PB_COMMIT) p->abreast = false;
   if (status == PB_OK) status = seal_ends(p);
   if (status == PB_OK) status = make_clipping(p);
   if (status != PB_OK) return status;

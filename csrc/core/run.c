@@ -2,6 +2,11 @@
  *
  * Training is one parallel region: every thread walks the whole program and does its part of each
  * instruction; they meet between instructions that share work. With one thread nothing waits.
+ *
+ * A batch may go through the plan in pieces. Each makes a gradient of its own, and these are added in the
+ * pieces' order, so that it does not matter to the bits how many threads work on a piece. Where there are
+ * enough pieces for all threads each thread takes one: then they need not meet, and what a thread reads
+ * is what it has written, which counts where caches are apart.
  */
 #include <float.h>
 #include <math.h>
@@ -63,14 +68,14 @@ static bool changes_parameters(const pb_instr *k) {
   return k->phase >= PB_UPDATE || k->fused_update;
 }
 
-/* The same for one thread, which has nobody to meet. */
+/* The same for one thread, which has nobody to meet; without a region it is not interrupted. */
 static bool run_alone(int32_t begin, int32_t end, const pb_lane *lane, region *r) {
   const pb_instr *instr = lane->plan->instr;
   bool may_leave = true;
   for (int32_t i = begin; i < end; i++) {
     instr[i].run(&instr[i], lane);
     may_leave &= !changes_parameters(&instr[i]);
-    if (may_leave && (!instr[i].serial || i + 1 == end) && interrupted(r)) return false;
+    if (r && may_leave && (!instr[i].serial || i + 1 == end) && interrupted(r)) return false;
   }
   return true;
 }
@@ -156,7 +161,10 @@ typedef struct {
   pb_workspace *work;
   int64_t *order; /* the epoch's permutation, or NULL */
   region region;
-  bool stop; /* written before the last meeting of a step, read after it */
+  pb_lane *abreast;    /* of the threads, each with a workspace of its own; or NULL */
+  pb_workspace **side; /* those of all threads, the first of which is `work` */
+  bool stop;           /* written before the last meeting of a step, read after it */
+  bool left; /* likewise of a stage of pieces that run abreast: thread 0 was interrupted */
   bool diverged, interrupted;
   int64_t n;    /* rows of the step's batch */
   double total; /* their weight */
@@ -234,55 +242,122 @@ static void end_step(training *t) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static void zero_gradients(const pb_lane *lane) {
+static void zero(const pb_lane *lane, void *gradient) {
   int64_t begin = 0, end = lane->plan->nparam, size = lane->plan->table->real_size;
   pb_share(&begin, &end, lane);
-  if (begin < end)
-    memset((char *)lane->plan->grad + begin * size, 0, (size_t)((end - begin) * size));
+  if (begin < end) memset((char *)gradient + begin * size, 0, (size_t)((end - begin) * size));
+}
+
+/* This thread's part of the batch's gradient takes in those of `count` pieces, in their order. */
+static void add_gradients(const pb_lane *lane, pb_workspace *const *piece, int count) {
+  const pb_plan *p = lane->plan;
+  int64_t begin = 0, end = p->nparam;
+  pb_share(&begin, &end, lane);
+  for (int k = 0; k < count; k++)
+    if (p->table->real_size == sizeof(float)) {
+      float *sum = p->grad, *g = (float *)(void *)piece[k]->grad;
+      for (int64_t i = begin; i < end; i++) sum[i] += g[i];
+    } else {
+      double *sum = p->grad, *g = (double *)(void *)piece[k]->grad;
+      for (int64_t i = begin; i < end; i++) sum[i] += g[i];
+    }
+}
+
+static int64_t piece_rows(const pb_run *r) { return r->piece ? r->piece : r->batch; }
+static int64_t pieces_of(const training *t) {
+  return (t->n + piece_rows(t->run) - 1) / piece_rows(t->run);
+}
+
+/* Points a lane at piece number k of the batch. */
+static void place_piece(const training *t, int64_t k, pb_lane *lane) {
+  const pb_run *r = t->run;
+  int64_t piece = piece_rows(r), at = k * piece;
+  lane->total = t->total;
+  lane->n = least(piece, t->n - at);
+  lane->first_row = r->row + at;
+  lane->index = t->order ? t->order + lane->first_row : NULL;
+  lane->next = t->order ? lane->index + lane->n : NULL;
+  lane->nnext = t->order ? least(piece, r->rows - lane->first_row - lane->n) : 0;
+  lane->step = r->step | k << PIECE_SHIFT; /* pieces draw other random numbers */
+}
+
+/* Piece k by all threads together: forward and backward. False when the run ended in it. */
+static bool run_piece(training *t, pb_lane *lane, int64_t k) {
+  const pb_plan *p = t->plan;
+  place_piece(t, k, lane);
+  if (p->accumulates) zero(lane, t->work->grad);
+  if (!run_range(0, p->nforward, lane, &t->region, true)) return false;
+  if (lane->part == 0) {
+    judge(t, lane);
+    if (k + 1 == pieces_of(t) && !t->diverged) prepare(t);
+  }
+  meet(&t->region, lane);
+  if (t->diverged) return false;
+  if (!p->accumulates) return run_range(p->nforward, p->ninstr, lane, &t->region, false);
+  if (!run_range(p->nforward, p->nbackward, lane, &t->region, false)) return false;
+  add_gradients(lane, &t->work, 1);
+  meet(&t->region, lane);
+  return true;
+}
+
+/* Instructions [begin, end) of this thread's own piece; false when thread 0 was interrupted. */
+static bool run_stage(training *t, int32_t begin, int32_t end, const pb_lane *lane) {
+  bool first = lane->part == 0;
+  bool done = run_alone(begin, end, &t->abreast[lane->part], first ? &t->region : NULL);
+  if (first) t->left = !done;
+  meet(&t->region, lane);
+  return !t->left;
+}
+
+/* As many pieces as there are threads, from number `first` on, one on each. */
+static bool run_abreast(training *t, const pb_lane *lane, int64_t first) {
+  const pb_plan *p = t->plan;
+  pb_lane *own = &t->abreast[lane->part];
+  place_piece(t, first + lane->part, own);
+  zero(own, t->side[lane->part]->grad);
+  if (!run_stage(t, 0, p->nforward, lane)) return false;
+  if (lane->part == 0) {
+    for (int i = 0; i < lane->parts && !t->diverged; i++) judge(t, &t->abreast[i]);
+    if (first + lane->parts == pieces_of(t) && !t->diverged) prepare(t);
+  }
+  meet(&t->region, lane);
+  if (t->diverged || !run_stage(t, p->nforward, p->nbackward, lane)) return false;
+  add_gradients(lane, t->side, lane->parts);
+  meet(&t->region, lane);
+  return true;
 }
 
 /* The batch at the cursor, piece by piece, and then the update. False when the run ended in it. */
 static bool run_step(training *t, pb_lane *lane) {
   const pb_plan *p = t->plan;
-  const pb_run *r = t->run;
-  int64_t piece = r->piece ? r->piece : r->batch, n = t->n;
-  lane->total = t->total;
-  if (p->accumulates) zero_gradients(lane);
-  for (int64_t at = 0; at < n; at += piece) {
-    bool last = n - at <= piece;
-    lane->n = last ? n - at : piece;
-    lane->first_row = r->row + at;
-    lane->index = t->order ? t->order + lane->first_row : NULL;
-    lane->next = t->order ? lane->index + lane->n : NULL;
-    lane->nnext = t->order ? least(piece, r->rows - lane->first_row - lane->n) : 0;
-    lane->step = r->step | at / piece << PIECE_SHIFT; /* pieces draw other random numbers */
-    if (!run_range(0, p->nforward, lane, &t->region, true)) return false;
-    if (lane->part == 0) {
-      judge(t, lane);
-      if (last && !t->diverged) prepare(t);
-    }
-    meet(&t->region, lane);
-    if (t->diverged) return false;
-    if (!run_range(p->nforward, last ? p->ninstr : p->nbackward, lane, &t->region, false))
-      return false;
+  if (!p->accumulates) return run_piece(t, lane, 0);
+  zero(lane, p->grad);
+  for (int64_t k = 0, pieces = pieces_of(t); k < pieces;) {
+    bool abreast = t->abreast && pieces - k >= lane->parts;
+    if (!(abreast ? run_abreast(t, lane, k) : run_piece(t, lane, k))) return false;
+    k += abreast ? lane->parts : 1;
   }
-  return true;
+  return run_range(p->nbackward, p->ninstr, lane, &t->region, false);
+}
+
+/* What lanes of all kinds begin with. */
+static pb_lane lane_of(const training *t, const pb_workspace *w) {
+  return (pb_lane){.ptr = w->ptr,
+                   .scratch = w->scratch,
+                   .parts = 1,
+                   .training = true,
+                   .seed = t->run->seed,
+                   .source = t->run->source,
+                   .plan = t->plan,
+                   .coef = t->coef,
+                   .now = &t->step};
 }
 
 static void train_body(void *arg, int part, int parts) {
   training *t = arg;
-  const pb_plan *p = t->plan;
-  const pb_run *r = t->run;
-  pb_lane lane = {.ptr = t->work->ptr,
-                  .scratch = t->work->scratch + part * p->scratch_bytes,
-                  .part = part,
-                  .parts = parts,
-                  .training = true,
-                  .seed = r->seed,
-                  .source = r->source,
-                  .plan = p,
-                  .coef = t->coef,
-                  .now = &t->step};
+  pb_lane lane = lane_of(t, t->work);
+  lane.scratch = t->work->scratch + part * t->plan->scratch_bytes;
+  lane.part = part, lane.parts = parts;
   if (part == 0) begin_step(t);
   meet(&t->region, &lane);
   while (!t->stop) {
@@ -294,8 +369,33 @@ static void train_body(void *arg, int part, int parts) {
   }
 }
 
+/* Workspaces and lanes for pieces that run abreast, where a batch has enough of them. */
+static bool make_abreast(training *t, int threads) {
+  pb_plan *p = t->plan;
+  const pb_run *r = t->run;
+  if (!p->abreast || threads == 1 || r->batch <= (threads - 1) * piece_rows(r)) return true;
+  t->side = pb_alloc((size_t)threads * sizeof *t->side);
+  t->abreast = pb_alloc((size_t)threads * sizeof *t->abreast);
+  if (!t->side || !t->abreast) return false;
+  t->side[0] = t->work;
+  for (int i = 1; i < threads; i++) {
+    t->side[i] = pb_workspace_take(p, threads);
+    if (!t->side[i]) return false;
+  }
+  for (int i = 0; i < threads; i++) t->abreast[i] = lane_of(t, t->side[i]);
+  return true;
+}
+
+static void release(training *t, int threads) {
+  for (int i = 1; i < threads && t->side; i++)
+    if (t->side[i]) pb_workspace_give(t->plan, t->side[i]);
+  if (t->work) pb_workspace_give(t->plan, t->work);
+  pb_free(t->side), pb_free(t->abreast);
+  pb_free(t->order), pb_free(t->coef);
+}
+
 pb_status pb_train(pb_plan *p, pb_run *r) {
-  int64_t piece = r->piece ? r->piece : r->batch;
+  int64_t piece = piece_rows(r);
   if (!p->sealed || !p->optim || r->batch < 1 || piece < 1 || piece > p->capacity ||
       (piece < r->batch && !p->accumulates) || r->rows < 1 || r->row < 0 || r->row >= r->rows ||
       r->epoch < 0 || r->epoch > r->epochs || r->step < r->rate_origin ||
@@ -307,8 +407,9 @@ pb_status pb_train(pb_plan *p, pb_run *r) {
   t.work = pb_workspace_take(p, threads);
   t.coef = pb_alloc((size_t)p->ngroup * PB_MAX_COEF * sizeof *t.coef);
   if (r->shuffle) t.order = pb_alloc((size_t)r->rows * sizeof *t.order);
-  pb_status status = t.work && t.coef && (t.order || !r->shuffle) ? PB_OK : PB_NO_MEMORY;
-  if (status == PB_OK) {
+  bool made = t.work && t.coef && (t.order || !r->shuffle) && make_abreast(&t, threads);
+  pb_status status = made ? PB_OK : PB_NO_MEMORY;
+  if (made) {
     if (t.order && r->row > 0)
       pb_permutation(r->seed, r->epoch_origin + r->epoch, r->rows, t.order);
     region_init(&t.region, r->poll);
@@ -317,9 +418,7 @@ pb_status pb_train(pb_plan *p, pb_run *r) {
     if (t.diverged) status = PB_DIVERGED;
     if (t.interrupted) status = PB_INTERRUPTED;
   }
-  if (t.work) pb_workspace_give(p, t.work);
-  pb_free(t.order);
-  pb_free(t.coef);
+  release(&t, threads);
   pb_pool_release(threads);
   return status;
 }

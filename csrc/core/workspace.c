@@ -9,8 +9,9 @@ typedef struct {
   _Atomic(pb_workspace *) slot[SLOTS];
 } workspace_cache;
 
-static void destroy(pb_workspace *w) {
+static void destroy(const pb_plan *p, pb_workspace *w) {
   if (!w) return;
+  if (p->accumulates) pb_free(w->grad);
   pb_free(w->ptr), pb_free(w->act), pb_free(w->scratch), pb_free(w);
 }
 
@@ -21,8 +22,10 @@ static pb_workspace *create(const pb_plan *p, int parts) {
   w->ptr = pb_alloc((size_t)p->ntensor * sizeof *w->ptr);
   w->act = pb_alloc((size_t)p->act_bytes);
   w->scratch = pb_alloc((size_t)p->scratch_bytes * (size_t)parts);
-  if (!w->ptr || !w->act || !w->scratch) {
-    destroy(w);
+  size_t gradient = (size_t)p->nparam * (size_t)p->table->real_size;
+  w->grad = p->accumulates ? pb_alloc(gradient) : p->grad;
+  if (!w->ptr || !w->act || !w->scratch || (p->accumulates && !w->grad)) {
+    destroy(p, w);
     return NULL;
   }
   return w;
@@ -30,7 +33,7 @@ static pb_workspace *create(const pb_plan *p, int parts) {
 
 /* Afresh at every take: a run may have pointed an input or output at the user's array. */
 static void bind(const pb_plan *p, pb_workspace *w) {
-  char *const base[] = {p->param, p->grad, w->act, (char *)p->running};
+  char *const base[] = {p->param, w->grad, w->act, (char *)p->running};
   for (int32_t i = 0; i < p->ntensor; i++)
     w->ptr[i] = base[p->tensor[i].arena] + p->tensor[i].offset;
 }
@@ -43,7 +46,7 @@ bool pb_workspace_cache_new(pb_plan *p) {
 void pb_workspace_cache_free(pb_plan *p) {
   workspace_cache *c = p->cache;
   if (!c) return;
-  for (int i = 0; i < SLOTS; i++) destroy(atomic_exchange(&c->slot[i], NULL));
+  for (int i = 0; i < SLOTS; i++) destroy(p, atomic_exchange(&c->slot[i], NULL));
   pb_free(c);
   p->cache = NULL;
 }
@@ -55,7 +58,7 @@ pb_workspace *pb_workspace_take(pb_plan *p, int parts) {
     if (atomic_load_explicit(&c->slot[i], memory_order_relaxed))
       w = atomic_exchange(&c->slot[i], NULL);
   if (w && w->parts < parts) {
-    destroy(w);
+    destroy(p, w);
     w = NULL;
   }
   if (!w) w = create(p, parts);
@@ -69,7 +72,7 @@ void pb_workspace_give(pb_plan *p, pb_workspace *w) {
     pb_workspace *none = NULL;
     if (atomic_compare_exchange_strong(&c->slot[i], &none, w)) return;
   }
-  destroy(w);
+  destroy(p, w);
 }
 
 void *pb_workspace_tensor(const pb_workspace *w, int32_t tensor) { return w->ptr[tensor]; }

@@ -7,6 +7,7 @@
 struct pb_workspace {
   void **ptr;    /* address of every tensor of the plan, by index */
   char *act;     /* activations and saved values */
+  char *grad;    /* of one piece, where the gradients of pieces add up; else the plan's */
   char *scratch; /* parts x plan->scratch_bytes */
   int parts;
 };

@@ -151,11 +151,45 @@ static void threads(const pb_table *t) {
   }
 }
 
+/* Pieces one after the other, or as many at a time as there are threads, with some left over: the same
+   bits, and where a loss is no number the same place. */
+static void abreast(const pb_table *t) {
+  net s = {TRAINING, 2, {40, 900, 10}, "relu", 0.2, 24, "adam", TREATED | ACCUMULATED};
+  dataset d = dataset_new(&s, 100, 5);
+  model one = {0};
+  double results[5][4], weight = 0.1, x = d.x[30 * 40];
+  for (int n = 1; n <= 4; n++) {
+    model m = net_model(t, &s);
+    CHECK(m.plan->abreast && m.plan->threads >= 4, "this plan is meant to have work for threads");
+    pb_set_threads(n);
+    pb_run run = run_of(&d, &s, 2, results[n]);
+    run.batch = 58, run.piece = 16, run.average = &weight;
+    CHECK(pb_train(m.plan, &run) == PB_OK, "training with %d threads fails", n);
+    run.epoch = 0, run.row = 0, run.shuffle = false, run.results = results[0];
+    d.x[30 * 40] = NAN; /* in the second piece */
+    CHECK(pb_train(m.plan, &run) == PB_DIVERGED && run.bad_param == -1 && run.bad_instr == 0,
+          "%d threads: instruction %d, parameter %d, not the feed", n, (int)run.bad_instr,
+          (int)run.bad_param);
+    d.x[30 * 40] = x;
+    if (n == 1) {
+      one = m;
+      continue;
+    }
+    CHECK(models_equal(&one, &m) && memcmp(results[1], results[n], sizeof results[n]) == 0,
+          "%d threads give other bits than one", n);
+    model_free(&m);
+  }
+  pb_set_threads(1);
+  model_free(&one);
+  dataset_free(&d);
+}
+
 static int questions;
 static bool at_third(void) { return ++questions == 3; }
 
 /* Interrupted among the pieces, a step leaves no trace: the run goes on from its beginning. */
-static void interrupted(const pb_table *t) {
+static void interrupt(const pb_table *t, int threads) {
+  pb_set_threads(threads);
   net s = {TRAINING, 2, {600, 500, 4}, "tanh", 0, 40, "sgd", ACCUMULATED};
   dataset d = dataset_new(&s, 4000, 4);
   model m = net_model(t, &s), before = net_model(t, &s);
@@ -172,7 +206,10 @@ static void interrupted(const pb_table *t) {
   }
   model_free(&m), model_free(&before);
   dataset_free(&d);
+  pb_set_threads(1);
 }
+
+static void interrupted(const pb_table *t) { interrupt(t, 1), interrupt(t, 2); }
 
 /* A weight for every step; 0 leaves the average alone, 1 makes it the parameters. */
 static void averages(const pb_table *t) {
@@ -199,6 +236,7 @@ const test tests_update[] = {
     {"treated as loops do it", NULL, against_loops},
     {"batches in pieces", NULL, pieces},
     {"1 to 4 threads, treated", NULL, threads},
+    {"pieces abreast", NULL, abreast},
     {"interrupted in pieces", NULL, interrupted},
     {"averages", NULL, averages},
     {0},
