@@ -78,7 +78,7 @@ def test_any_number_of_threads_gives_the_same_bits(monkeypatch):
 
 
 def test_pieces_side_by_side_are_pieces_one_after_the_other(monkeypatch):
-    """With work for many threads, a shared layer, and one piece left over, which all of them share."""
+    """With work for many threads, a shared layer, and one piece left over, which all share."""
     in_pieces(monkeypatch)
     rng = np.random.default_rng(1)
     x = rng.normal(size=(128, 4, 24, 24)).astype("f4")
