@@ -162,6 +162,8 @@ typedef struct pb_op {
   pb_kernel *commit; /* writes its running state */
   /* Whether forward of an instruction can do the one behind it as well. */
   bool (*joins)(const pb_instr *, const pb_instr *next, const pb_tensor *);
+  /* Whether backward_in of an instruction may write din[0] over in[0], reading it as it goes. */
+  bool (*overwrites)(const pb_instr *, const pb_tensor *);
   /* y = f(x); y may be x. */
   void (*map)(const pb_attr *attr, int64_t n, const void *x, void *y);
   /* dx = dy f'(x), from y unless the op is PB_USES_X; x may be NULL then, and dx may be dy. NULL

@@ -79,6 +79,7 @@ class _Lowering:
         nforward = len(self.instructions)
         if r.backward:
             self.backward()
+            self.overwrite()
         else:
             self.join()
         act_bytes = self.place()
@@ -217,7 +218,9 @@ class _Lowering:
     def touch(self, k: dict) -> None:
         """Extend the lives of an instruction's tensors to it."""
         now = len(self.instructions) - 1
-        for index in {*k["in"], k["affine"], k["out"], k["saved"], *k["din"], k["dout"]} - {-1}:
+        derives = k["phase"] in {"backward_in", "backward_param"}
+        out = -1 if derives and "uses_y" not in OPS[k["op"]]["flags"] else k["out"]
+        for index in {*k["in"], k["affine"], out, k["saved"], *k["din"], k["dout"]} - {-1}:
             t = self.tensors[index]
             t.first = now if t.first < 0 else t.first
             t.last = now
@@ -391,6 +394,20 @@ class _Lowering:
             if pooled and self.tensors[k["out"]].last == now + 1 and k["out"] not in wanted:
                 k["joined"] = True
                 self.tensors[behind["out"]].first = now
+
+    def overwrite(self) -> None:
+        """The gradient of an image that is averaged takes the image's place, which is read the last
+        time while it is made: large tensors, and then half of them."""
+        wanted = self.wanted()
+        for now, k in enumerate(self.instructions):
+            if (k["phase"], k.get("op")) != ("backward_in", "average_pool") or k["add"][0]:
+                continue
+            x, dx, attrs = self.tensors[k["in"][0]], self.tensors[k["din"][0]], k["attrs"]
+            whole = (attrs["pool_h"], attrs["pool_w"]) == x.shape[1:]
+            padded = any(attrs[f"pad_{side}"] for side in ("top", "bottom", "left", "right"))
+            lives = x.arena != "act" or x.index in wanted or x.last > now
+            if whole and not padded and not lives and dx.first == now:
+                dx.over = x
 
     def place(self) -> int:
         """Places for the activations; the size of their arena in bytes."""

@@ -25,13 +25,17 @@ class Tensor:
     first: int = -1
     last: int = -1
     group: int = 0  # of a parameter
+    over: Tensor | None = None  # whose place it takes, and keeps alive
 
 
 def place(tensors: Sequence[Tensor], capacity: int, item: int) -> int:
     """Offsets in the arena of activations, for batches of `capacity` rows and reals of `item`
     bytes: largest first, each at the lowest place that is free for as long as it lives. Returns the
     arena's size in bytes."""
-    acts = [t for t in tensors if t.arena == "act"]
+    for t in tensors:
+        if t.over:
+            t.over.last = max(t.over.last, t.last)
+    acts = [t for t in tensors if t.arena == "act" and t.over is None]
     size = {t.index: _bytes_of(t, capacity, item) for t in acts}
     # Of what is placed, by offset; long computations have thousands of tensors that live at once.
     first, last, begin, end = np.zeros((4, len(acts)), np.int64)
@@ -49,6 +53,9 @@ def place(tensors: Sequence[Tensor], capacity: int, item: int) -> int:
         ):
             column[at + 1 : count + 1] = column[at:count]
             column[at] = value
+    for t in tensors:
+        if t.over:
+            t.offset = t.over.offset
     return int(end.max(initial=0))
 
 

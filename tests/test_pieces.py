@@ -180,3 +180,33 @@ def test_images_are_predicted_so_few_at_a_time_that_they_stay_in_cache(layers, r
     for n in (rows - 1, rows, rows + 1, 129, 300):
         np.testing.assert_allclose(model.predict(x[:n]), one[:n], rtol=1e-4, atol=1e-5)
     assert model._plans["predict", "dense"].plan.capacity == rows
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("batch", [40, 3])  # in blocks, and plain
+@pytest.mark.parametrize("activation", ["relu", "tanh", "silu", None])
+def test_the_gradient_of_an_averaged_image_takes_its_place(activation, batch, layout):
+    """Its last reader writes it; the gradients are those of a mean that does nothing of that."""
+
+    class Mean(bp.Layer):
+        def build(self, x, name):
+            return bp.ops.mean(x, axis=(1, 2) if layout == "NCHW" else (0, 1))
+
+    def after(mean):
+        shape = SHAPE if layout == "NCHW" else (*SHAPE[1:], SHAPE[0])
+        image = bp.Input(shape, layout=layout)
+        h = bp.Conv2D(5, 3, padding=1, activation=activation)(image)
+        model = bp.Model(image, bp.Dense(3)(mean(h)))
+        model.compile(bp.optim.SGD(0.1, accumulate=2), "mse", dtype="float64", seed=1)
+        x = X if layout == "NCHW" else X.transpose(0, 2, 3, 1)
+        model.fit(x, Y, epochs=3, batch_size=batch, verbose=0)
+        return model
+
+    model, wanted = after(bp.GlobalAveragePool2D()), after(Mean())
+    for name, value in wanted.tensors().items():
+        own = model.tensors()[name.replace("mean0", "globalaveragepool2d0")]
+        np.testing.assert_allclose(own, value, rtol=1e-9, atol=1e-12)
+    (lowered,) = [plan for key, plan in model._plans.items() if key[0] == "train"]
+    (k,) = [k for k in lowered.instructions if k.get("op") == "average_pool" and k["din"] != [-1]]
+    x, dx = lowered.tensors[k["in"][0]], lowered.tensors[k["din"][0]]
+    assert x.offset == dx.offset

@@ -192,6 +192,14 @@ static bool overlap(const pb_plan *p, int32_t i, int32_t j) {
          b->offset < tensor_end(p, a);
 }
 
+/* Whether the gradient takes the very place of its value, as the op allows. */
+static bool overwrites(const pb_plan *p, const pb_instr *k) {
+  const pb_tensor *x = operand(p, k->in[0]), *dx = operand(p, k->din[0]);
+  return k->phase == PB_BACKWARD_IN && k->op->overwrites && x && dx && x->arena == dx->arena &&
+         x->offset == dx->offset && x->size == dx->size && x->shape.blocked == dx->shape.blocked &&
+         k->op->overwrites(k, p->tensor);
+}
+
 /* Whether all that the instruction writes lies apart from what it reads, and from each other. */
 static bool apart(const pb_plan *p, const pb_instr *k) {
   int32_t at[2 * PB_MAX_IN + 4];
@@ -206,7 +214,8 @@ static bool apart(const pb_plan *p, const pb_instr *k) {
   if (delta || (!forward && k->op->flags & PB_USES_Y)) at[n++] = k->out;
   for (int j = 0; j < k->nin && (forward || (!delta && k->op->flags & PB_USES_X)); j++)
     at[n++] = k->in[j];
-  if (!forward && !delta && k->activation && !(k->op->flags & PB_USES_X)) at[n++] = k->in[0];
+  if (!forward && !delta && k->activation && !(k->op->flags & PB_USES_X) && !overwrites(p, k))
+    at[n++] = k->in[0];
   if (forward) at[n++] = k->affine;
   for (int a = 0; a < wrote; a++)
     for (int b = a + 1; b < n; b++)

@@ -6,6 +6,8 @@
 #include "ops/elementwise.h"
 #include "ops/pool.h"
 
+enum { PIECE = 512 }; /* of a plane: a multiple of every number of lanes */
+
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   return pool_infer(attr, in, nin, r) && (attr[COUNT_PAD].i == 0 || attr[COUNT_PAD].i == 1);
 }
@@ -40,7 +42,41 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
   else forward_units(k, lane, LANES);
 }
 
+/* Whether the whole image is one window. */
+static bool is_global(const pb_instr *k, const pb_shape *x) {
+  int64_t pads = 0;
+  for (int i = PAD_TOP; i <= PAD_RIGHT; i++) pads += k->attr[i].i;
+  return k->attr[POOL_H].i == x->dim[1] && k->attr[POOL_W].i == x->dim[2] && pads == 0;
+}
+
+static bool overwrites(const pb_instr *k, const pb_tensor *tensor) {
+  return is_global(k, &tensor[k->in[0]].shape) && !k->add[0];
+}
+
+/* One number for each plane, and its error signals a piece at a time: dx may lie where x does. */
+PB_INLINE void backward_planes(const pb_instr *k, const pb_lane *lane, const int width) {
+  int64_t begin, end, size = unit_size(lane, k->in[0], width);
+  share_units(lane, shape_of(lane, k->in[0]), width, &begin, &end);
+  const real part = (real)(1.0 / (double)(size / width));
+  for (int64_t u = begin; u < end; u++) {
+    const real *dy = (const real *)lane->ptr[k->dout] + u * width;
+    real d[PIECE];
+    for (int i = 0; i < PIECE; i++) d[i] = dy[i % width] * part;
+    for (int64_t at = u * size; at < (u + 1) * size; at += PIECE) {
+      int64_t n = min_i(PIECE, (u + 1) * size - at);
+      const real *x = (const real *)lane->ptr[k->in[0]] + at;
+      real *dx = (real *)lane->ptr[k->din[0]] + at;
+      if (k->activation) k->activation->chain(k->activation_attr, n, NULL, x, d, dx);
+      else memcpy(dx, d, (size_t)n * sizeof *dx);
+    }
+  }
+}
+
 PB_INLINE void backward_units(const pb_instr *k, const pb_lane *lane, const int width) {
+  if (is_global(k, shape_of(lane, k->in[0])) && !k->add[0]) {
+    backward_planes(k, lane, width);
+    return;
+  }
   pooling p = pooling_of(k, lane);
   int64_t begin, end, size = unit_size(lane, k->in[0], width);
   share_units(lane, shape_of(lane, k->in[0]), width, &begin, &end);
@@ -74,5 +110,6 @@ PB_OP(average_pool) = {.name = "average_pool",
                        .max_in = 1,
                        .flags = PB_BLOCKED | PB_CHAINS,
                        .infer = infer,
+                       .overwrites = overwrites,
                        .forward = forward,
                        .backward_in = backward_in};
