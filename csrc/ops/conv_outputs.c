@@ -2,7 +2,8 @@
  *
  * Where rows are much shorter than vectors, lanes of columns would be empty. Where outputs fill vectors,
  * LANES of them stand side by side instead: their weights are turned once, a pixel is broadcast to them,
- * and what comes out is turned back. Sums run as everywhere, so the bits are the same.
+ * and what comes out is turned back. Kernels of three and five rows take fewer multiplications, in float32
+ * (winograd_rows.h); all other sums run as everywhere, so that the bits are the same.
  */
 #include "ops/conv_sweep.h"
 #include "ops/winograd_rows.h"

@@ -1,7 +1,7 @@
 /* A sweep of plain images with fewer multiplications, see winograd_rows.h: columns in the lanes.
  *
  * A few rows of tiles at a time, all channels of them become points; the points of some outputs at a
- * vector of columns are summed in registers, and become rows of outputs there.
+ * vector of columns are summed in registers, and become rows of outputs there, or the largest of 2 x 2.
  */
 #include "ops/conv_sweep.h"
 #include "ops/winograd_rows.h"
