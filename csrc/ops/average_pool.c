@@ -54,7 +54,7 @@ static bool overwrites(const pb_instr *k, const pb_tensor *tensor) {
 }
 
 /* One number for each plane, and its error signals a piece at a time: dx may lie where x does. */
-PB_INLINE void backward_planes(const pb_instr *k, const pb_lane *lane, const int width) {
+PB_OUTLINE void backward_planes(const pb_instr *k, const pb_lane *lane, int width) {
   int64_t begin, end, size = unit_size(lane, k->in[0], width);
   share_units(lane, shape_of(lane, k->in[0]), width, &begin, &end);
   const real part = (real)(1.0 / (double)(size / width));

@@ -50,7 +50,7 @@ int64_t conv_points_scratch(const conv_geometry *g) { return plan_of(g).room; }
 /* How many of the outputs that are left are summed together: OUTPUTS, or fewer where that comes out even. */
 PB_INLINE int64_t together(int64_t left) {
   if (OUTPUTS < 4) return min_i(left, OUTPUTS);
-  return left > 6 || left == 4 ? 4 : left == 5 || left == 6 ? 3 : left;
+  return left > 6 || left == 4 ? 4 : left == 3 || left == 5 || left == 6 ? 3 : 1;
 }
 
 /* [outputs, channels, r, columns] -> [channels, columns, together, points] of outputs that are summed
@@ -149,7 +149,7 @@ PB_INLINE void all_outputs(int r, const points_tile *s, const real *t, const rea
     n = together(outputs - o);
     if (OUTPUTS == 4 && n == 4) tile(r, OUTPUTS, s, t, weights, first, to);
     else if (OUTPUTS == 4 && n == 3) tile(r, 3, s, t, weights, first, to);
-    else if (n == 2) tile(r, 2, s, t, weights, first, to);
+    else if (OUTPUTS == 2 && n == 2) tile(r, 2, s, t, weights, first, to);
     else tile(r, 1, s, t, weights, first, to);
   }
 }

@@ -104,7 +104,7 @@ static void multiply(sizes s, const real *x, const real *w, real *scratch, int64
   }
   for (int64_t o = 0; o < columns; o++)
     for (int64_t i = 0; i < s.inputs; i++) scratch[i * columns + o] = w[o * s.inputs + i];
-  gemm_n(rows, columns, s.inputs, x, s.inputs, 1, scratch, columns, false, y, s.outputs);
+  gemm_n(rows, columns, s.inputs, x, s.inputs, 1, scratch, columns, false, NULL, y, s.outputs);
 }
 
 /* row += bias, then row = scale row + shift, or without either. */
@@ -176,7 +176,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     int64_t top, bottom, begin, end;
     cut(lane, s.rows, s.inputs, 16, &top, &bottom, &begin, &end);
     gemm_n(bottom - top, end - begin, s.outputs, dz + top * s.outputs, s.outputs, 1, w + begin,
-           s.inputs, k->add[X], dx + top * s.inputs + begin, s.inputs);
+           s.inputs, k->add[X], NULL, dx + top * s.inputs + begin, s.inputs);
     chain_block(k, lane, s.inputs, top, bottom, begin, end);
     return;
   }
@@ -197,7 +197,8 @@ static void weight_gradient(sizes s, const real *dz, const real *x, int64_t begi
     blas_gemm(true, false, end - begin, s.inputs, s.rows, dz + begin, s.outputs, x, s.inputs, add,
               dw, s.inputs);
   else
-    gemm_n(end - begin, s.inputs, s.rows, dz + begin, 1, s.outputs, x, s.inputs, add, dw, s.inputs);
+    gemm_n(end - begin, s.inputs, s.rows, dz + begin, 1, s.outputs, x, s.inputs, add, NULL, dw,
+           s.inputs);
 }
 
 static void bias_gradient(sizes s, const real *dz, int64_t begin, int64_t end, bool add, real *db) {

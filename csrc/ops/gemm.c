@@ -178,8 +178,8 @@ static void edge_tiles(int64_t m, int64_t j, int64_t columns, int64_t k, const r
               c + i * ldc + j, ldc);
 }
 
-static void product(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs,
-                    const real *b, int64_t ldb, bool add, const real *start, real *c, int64_t ldc) {
+void gemm_n(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs, const real *b,
+            int64_t ldb, bool add, const real *start, real *c, int64_t ldc) {
   for (int64_t p = 0; p < k; p += DEPTH) {
     int64_t depth = min_i(DEPTH, k - p);
     const real *ap = a + p * cs, *bp = b + p * ldb;
@@ -192,14 +192,4 @@ static void product(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, 
     }
     if (j < n) edge_tiles(m, j, n - j, depth, ap, rs, cs, bp, ldb, more, start, c, ldc);
   }
-}
-
-void gemm_n(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs, const real *b,
-            int64_t ldb, bool add, real *c, int64_t ldc) {
-  product(m, n, k, a, rs, cs, b, ldb, add, NULL, c, ldc);
-}
-
-void gemm_n_from(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs,
-                 const real *b, int64_t ldb, const real *start, real *c, int64_t ldc) {
-  product(m, n, k, a, rs, cs, b, ldb, false, start, c, ldc);
 }

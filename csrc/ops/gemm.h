@@ -12,14 +12,10 @@
 void gemm_nt(int64_t m, int64_t n, int64_t k, const real *a, int64_t lda, const real *b,
              int64_t ldb, real *c, int64_t ldc);
 
-/* C[m,n] (+)= sum_k A(m,k) B[k,n], where A(m,k) = a[m * rs + k * cs]: A plain or transposed. */
+/* C[m,n] (+)= sum_k A(m,k) B[k,n], where A(m,k) = a[m * rs + k * cs]: A plain or transposed. What is not
+   added to begins with start[m], or with 0 where that is NULL. */
 #define gemm_n PB_NAME(pb_gemm_n)
 void gemm_n(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs, const real *b,
-            int64_t ldb, bool add, real *c, int64_t ldc);
-
-/* C[m,n] = start[m] + the same sum. */
-#define gemm_n_from PB_NAME(pb_gemm_n_from)
-void gemm_n_from(int64_t m, int64_t n, int64_t k, const real *a, int64_t rs, int64_t cs,
-                 const real *b, int64_t ldb, const real *start, real *c, int64_t ldc);
+            int64_t ldb, bool add, const real *start, real *c, int64_t ldc);
 
 #endif

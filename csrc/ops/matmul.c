@@ -116,7 +116,7 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
     if (s.tb) gemm_nt(bottom - top, s.n, s.k, a + top * s.k, s.k, b, s.k, y, s.n);
     else
       gemm_n(bottom - top, s.n, s.k, a + top * (s.ta ? 1 : s.k), s.ta ? 1 : s.k, s.ta ? s.m : 1, b,
-             s.n, false, y, s.n);
+             s.n, false, NULL, y, s.n);
   }
 }
 
@@ -125,7 +125,8 @@ static void slope_a(const pb_lane *lane, sizes s, const real *dy, const real *b,
                     int64_t bottom, bool add, real *da) {
   int64_t rows = bottom - top;
   if (s.ta) product_nt(lane, rows, s.m, s.n, b + top * s.n, dy, add, da + top * s.m);
-  else if (s.tb) gemm_n(rows, s.k, s.n, dy + top * s.n, s.n, 1, b, s.k, add, da + top * s.k, s.k);
+  else if (s.tb)
+    gemm_n(rows, s.k, s.n, dy + top * s.n, s.n, 1, b, s.k, add, NULL, da + top * s.k, s.k);
   else product_nt(lane, rows, s.k, s.n, dy + top * s.n, b, add, da + top * s.k);
 }
 
@@ -133,9 +134,10 @@ static void slope_a(const pb_lane *lane, sizes s, const real *dy, const real *b,
 static void slope_b(sizes s, const real *dy, const real *a, int64_t top, int64_t bottom, bool add,
                     real *db) {
   int64_t rows = bottom - top;
-  if (s.tb) gemm_n(rows, s.k, s.m, dy + top, 1, s.n, a, s.k, add, db + top * s.k, s.k);
-  else if (s.ta) gemm_n(rows, s.n, s.m, a + top * s.m, s.m, 1, dy, s.n, add, db + top * s.n, s.n);
-  else gemm_n(rows, s.n, s.m, a + top, 1, s.k, dy, s.n, add, db + top * s.n, s.n);
+  if (s.tb) gemm_n(rows, s.k, s.m, dy + top, 1, s.n, a, s.k, add, NULL, db + top * s.k, s.k);
+  else if (s.ta)
+    gemm_n(rows, s.n, s.m, a + top * s.m, s.m, 1, dy, s.n, add, NULL, db + top * s.n, s.n);
+  else gemm_n(rows, s.n, s.m, a + top, 1, s.k, dy, s.n, add, NULL, db + top * s.n, s.n);
 }
 
 static void backward_in(const pb_instr *k, const pb_lane *lane) {

@@ -75,12 +75,8 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
       }
       const real *weight = job->weight + o * rs;
       real *to = y + o * size * LANES;
-      if (job->add)
-        gemm_n(last - o, count * LANES, channels, weight, rs, cs, x, run * LANES, true, to,
-               size * LANES);
-      else
-        gemm_n_from(last - o, count * LANES, channels, weight, rs, cs, x, run * LANES,
-                    job->start ? job->start + o : NULL, to, size * LANES);
+      gemm_n(last - o, count * LANES, channels, weight, rs, cs, x, run * LANES, job->add,
+             job->start ? job->start + o : NULL, to, size * LANES);
       for (int64_t i = o; i < last; i++, to += size * LANES) conv_finish(job, count * LANES, to);
     }
   }

@@ -149,7 +149,7 @@ static void sweep(const conv_sweep_job *job, const pb_lane *lane) {
       int64_t last = min_i(o + OUTPUTS, p.outputs);
       for (int i = 0; i < 16; i++)
         gemm_n(last - o, (stop - at) * LANES, p.channels, u + i * p.upitch + o * p.channels,
-               p.channels, 1, v + i * p.vpitch, p.step * LANES, false, m + i * p.mpitch,
+               p.channels, 1, v + i * p.vpitch, p.step * LANES, false, NULL, m + i * p.mpitch,
                p.step * LANES);
       transform_outputs(&p, job, m, o, last, at, stop, spare);
     }
