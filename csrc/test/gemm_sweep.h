@@ -8,7 +8,8 @@
 typedef void OF(product_nt_)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t lda,
                              const REAL *b, int64_t ldb, REAL *c, int64_t ldc);
 typedef void OF(product_n_)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t rs, int64_t cs,
-                            const REAL *b, int64_t ldb, bool add, REAL *c, int64_t ldc);
+                            const REAL *b, int64_t ldb, bool add, const REAL *start, REAL *c,
+                            int64_t ldc);
 
 #define DECLARE(isa) \
   OF(product_nt_) JOIN(OF(pb_gemm_nt_), _##isa); \
@@ -27,7 +28,7 @@ static const struct {
 typedef struct {
   int64_t m, n, k, ars, acs, brs, bcs, ldc;
   bool add;
-  REAL *a, *b, *c;
+  REAL *a, *b, *c, *start; /* start NULL for zeros */
 } OF(problem_);
 
 static REAL *OF(random_)(rng *r, int64_t count) {
@@ -40,7 +41,9 @@ static REAL *OF(random_)(rng *r, int64_t count) {
 static void OF(check_)(const OF(problem_) * p, const REAL *old, const char *what) {
   for (int64_t i = 0; i < (p->m - 1) * p->ldc + p->n; i++) {
     int64_t row = i / p->ldc, col = i % p->ldc;
-    double sum = p->add || col >= p->n ? (double)old[i] : 0, size = fabs(sum);
+    double sum = p->start ? (double)p->start[row] : 0;
+    if (p->add || col >= p->n) sum = (double)old[i];
+    double size = fabs(sum);
     for (int64_t j = 0; j < p->k && col < p->n; j++) {
       double t = (double)p->a[row * p->ars + j * p->acs] * (double)p->b[j * p->brs + col * p->bcs];
       sum += t, size += fabs(t);
@@ -62,7 +65,9 @@ static void OF(check_cut_)(const OF(problem_) * p, rng *r, const REAL *old, int 
   const REAL *a = p->a + top * p->ars, *b = p->b + left * p->bcs;
   REAL *c = exact_alloc(m * n * (int64_t)sizeof *c);
   for (int64_t i = 0; i < m * n; i++) c[i] = old[(top + i / n) * p->ldc + left + i % n];
-  if (p->bcs == 1) OF(products_)[v].n(m, n, p->k, a, p->ars, p->acs, b, p->brs, p->add, c, n);
+  const REAL *start = p->start ? p->start + top : NULL;
+  if (p->bcs == 1)
+    OF(products_)[v].n(m, n, p->k, a, p->ars, p->acs, b, p->brs, p->add, start, c, n);
   else OF(products_)[v].nt(m, n, p->k, a, p->ars, b, p->bcs, c, n);
   for (int64_t i = 0; i < m * n; i++)
     CHECK(c[i] == p->c[(top + i / n) * p->ldc + left + i % n],
@@ -95,15 +100,17 @@ static void OF(sweep_)(int v, uint64_t seed, int count) {
     p.brs = nt ? 1 : p.n + pad, p.bcs = nt ? p.k + pad : 1;
     p.a = OF(random_)(&r, (p.m - 1) * p.ars + (p.k - 1) * p.acs + 1);
     p.b = OF(random_)(&r, (p.k - 1) * p.brs + (p.n - 1) * p.bcs + 1);
+    if (!nt && rng_below(&r, 2)) p.start = OF(random_)(&r, p.m);
     int64_t count_c = (p.m - 1) * p.ldc + p.n;
     REAL *old = OF(random_)(&r, count_c);
     p.c = exact_alloc(count_c * (int64_t)sizeof(REAL));
     memcpy(p.c, old, (size_t)count_c * sizeof(REAL));
     if (nt) OF(products_)[v].nt(p.m, p.n, p.k, p.a, p.ars, p.b, p.bcs, p.c, p.ldc);
-    else OF(products_)[v].n(p.m, p.n, p.k, p.a, p.ars, p.acs, p.b, p.brs, p.add, p.c, p.ldc);
+    else
+      OF(products_)[v].n(p.m, p.n, p.k, p.a, p.ars, p.acs, p.b, p.brs, p.add, p.start, p.c, p.ldc);
     OF(check_)(&p, old, nt ? "A B'" : flipped ? "A' B" : "A B");
     OF(check_cut_)(&p, &r, old, v, nt ? "A B'" : "A B");
-    exact_free(p.a), exact_free(p.b), exact_free(p.c), exact_free(old);
+    exact_free(p.a), exact_free(p.b), exact_free(p.c), exact_free(p.start), exact_free(old);
   }
 }
 
