@@ -5,7 +5,8 @@
  *
  * Both read a tile of the image at a time, copied with its margin of zeros to where a tap of the
  * kernel is a fixed distance from a position. There is no matrix of patches. Sums of one element run
- * over channels, then the kernel's rows, then its columns, whatever the tiles are.
+ * over channels, then the kernel's rows, then its columns, whatever the tiles are; those of Winograd's
+ * ways (winograd.h, winograd_rows.h) in an order of their own, which depends on shapes alone.
  *
  * A position's vector is either LANES columns of one image, or, in blocked tensors, one pixel of LANES
  * images.

@@ -95,6 +95,16 @@ static void problem_free(problem *p) {
   pb_plan_free(p->plan);
 }
 
+/* One part of `parts`, with scratch of its own. */
+static pb_lane lane_of(const problem *p, void **ptr, int part, int parts) {
+  return (pb_lane){.ptr = ptr,
+                   .n = p->n,
+                   .part = part,
+                   .parts = parts,
+                   .plan = p->plan,
+                   .scratch = exact_alloc(p->inferred.scratch * p->table->real_size)};
+}
+
 /* All phases, cut into `parts`; every tensor, and scratch, ends where it ends. */
 static void run(const problem *p, int parts, void **ptr) {
   int64_t real = p->table->real_size;
@@ -103,12 +113,7 @@ static void run(const problem *p, int parts, void **ptr) {
     memcpy(ptr[i], p->before[i], (size_t)(p->count[i] * real));
   }
   for (int part = 0; part < parts; part++) {
-    pb_lane lane = {.ptr = ptr,
-                    .n = p->n,
-                    .part = part,
-                    .parts = parts,
-                    .plan = p->plan,
-                    .scratch = exact_alloc(p->inferred.scratch * real)};
+    pb_lane lane = lane_of(p, ptr, part, parts);
     p->op->forward(&p->instr, &lane);
     p->op->backward_in(&p->instr, &lane);
     p->op->backward_param(&p->instr, &lane);
@@ -207,12 +212,7 @@ static void *run_pooled(const problem *p, bool joined, int parts) {
   both.instr.activation = NULL, both.instr.joined = joined;
   for (int k = 0; k < (joined ? 1 : 2); k++)
     for (int part = 0; part < parts; part++) {
-      pb_lane lane = {.ptr = ptr,
-                      .n = p->n,
-                      .part = part,
-                      .parts = parts,
-                      .plan = p->plan,
-                      .scratch = exact_alloc(p->inferred.scratch * real)};
+      pb_lane lane = lane_of(p, ptr, part, parts);
       (k ? both.pool : both.instr).op->forward(k ? &both.pool : &both.instr, &lane);
       exact_free(lane.scratch);
     }
