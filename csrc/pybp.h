@@ -161,7 +161,7 @@ typedef struct pb_op {
   pb_kernel *backward_param;
   pb_kernel *commit; /* writes its running state */
   /* Whether forward of an instruction can do the one behind it as well. */
-  bool (*joins)(const pb_instr *, const pb_instr *next, const pb_tensor *);
+  bool (*joins)(const pb_plan *, const pb_instr *, const pb_instr *next);
   /* Whether backward_in of an instruction may write din[0] over in[0], reading it as it goes. */
   bool (*overwrites)(const pb_instr *, const pb_tensor *);
   /* y = f(x); y may be x. */
@@ -244,9 +244,8 @@ struct pb_instr {
   bool add[PB_MAX_IN]; /* add to the gradient instead of storing: not its first writer */
   bool fused_update;   /* backward_param hands its gradient to the optimiser, tile by tile */
   pb_kernel *run;      /* set by seal: what does this phase */
-  bool joined;         /* of an inference: forward may do the next instruction's work as well, for
-                          nobody else reads out, which is then not written; seal clears it where the
-                          op cannot */
+  bool joined;         /* forward may do the next instruction's work as well, and in an inference
+                          need not write out then; seal clears it where the op cannot */
   bool serial;         /* set by seal: too little work to share between threads */
   pb_attr attr[PB_MAX_ATTR];
   const pb_op
@@ -348,6 +347,9 @@ struct pb_plan {
   void *cache;     /* workspaces kept for reuse */
   char error[PB_ERROR_LEN];
 };
+
+/* Whether there is more behind forward that may read what it makes. */
+static inline bool pb_trains(const pb_plan *p) { return p->nforward < p->ninstr; }
 
 /* --- the machine ------------------------------------------------------------------------------ */
 

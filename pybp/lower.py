@@ -5,7 +5,7 @@
               the producer of their input
     fuse      optimisers into weight gradients
     emit      instructions forward, and backward in reverse; the first writer of a gradient stores
-    join      convolutions with the pooling behind them, in inference
+    join      convolutions with the pooling behind them
     place     every activation gets a place in one arena, shared by tensors that never live together
 
 The result is data (`Lowered.describe()` prints it) that C checks again before it runs.
@@ -80,8 +80,7 @@ class _Lowering:
         if r.backward:
             self.backward()
             self.overwrite()
-        else:
-            self.join()
+        self.join(nforward)
         act_bytes = self.place()
         plan = Plan(
             self.store.bits,
@@ -385,13 +384,14 @@ class _Lowering:
         output = [] if r.output is None else [r.output]
         return {self.values[id(node)] for node in [*r.results, *output]}
 
-    def join(self) -> None:
-        """Convolutions may pool what they make, where nobody else reads it: the pool's output is
-        then written while their input is read."""
-        wanted = self.wanted()
-        for now, (k, behind) in enumerate(pairwise(self.instructions)):
-            pooled = (k["op"], behind["op"]) == ("conv", "max_pool") and behind["in"] == [k["out"]]
-            if pooled and self.tensors[k["out"]].last == now + 1 and k["out"] not in wanted:
+    def join(self, nforward: int) -> None:
+        """Convolutions may pool what they make, in an inference where nobody else reads it: the
+        pool's output is then written while their input is read."""
+        wanted, kept = self.wanted(), nforward < len(self.instructions)
+        for now, (k, behind) in enumerate(pairwise(self.instructions[:nforward])):
+            out = k["out"]
+            pooled = (k["op"], behind["op"]) == ("conv", "max_pool") and behind["in"] == [out]
+            if pooled and (kept or (self.tensors[out].last == now + 1 and out not in wanted)):
                 k["joined"] = True
                 self.tensors[behind["out"]].first = now
 

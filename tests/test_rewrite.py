@@ -7,7 +7,7 @@ import pybp as bp
 from pybp import _core
 from pybp.graph import Node, Parameter
 from pybp.init import Normal
-from pybp.lower import lower
+from pybp.lower import _Lowering, lower
 from pybp.request import Request
 from pybp.store import ParameterStore
 
@@ -160,3 +160,28 @@ def test_normalisation_of_the_input_and_an_activation(activation, dtype):
     np.testing.assert_allclose(model.predict(x), wanted, rtol=1e-5, atol=1e-6)
     error = np.mean((wanted - x) ** 2)
     assert model.evaluate(x, x)["loss"] == pytest.approx(error, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("filters", "kernel", "side"), [(6, 5, 14), (16, 5, 15), (16, 3, 14), (18, 3, 13)]
+)
+def test_convolutions_pool_what_they_make(filters, kernel, side, dtype, monkeypatch):
+    """Direct and Winograd's, odd and even sides, last partial blocks: bit by bit."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 16, side, side)).astype(dtype)
+    y = rng.integers(0, 3, 90)
+    found = {}
+    for join in (True, False):
+        if not join:
+            monkeypatch.setattr(_Lowering, "join", lambda *_: None)
+        image = bp.Input(x.shape[1:], layout="NCHW")
+        convolved = bp.Conv2D(filters, kernel, activation="relu")(image)
+        model = bp.Model(image, bp.Dense(3)(bp.Flatten()(bp.MaxPool2D(2)(convolved))))
+        model.compile("sgd", "cross_entropy", dtype=dtype, seed=0)
+        model.fit(x, y, epochs=2, batch_size=37, verbose=0)
+        plans = [plan.describe() for plan in model._plans.values()]
+        assert plans and all(("conv + the next" in text) == join for text in plans)
+        found[join] = [model.predict(x), *model.parameters.values()]
+    for joined, apart in zip(found[True], found[False], strict=True):
+        np.testing.assert_array_equal(joined, apart)

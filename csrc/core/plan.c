@@ -369,14 +369,15 @@ static void nothing(const pb_instr *k, const pb_lane *lane) { (void)k, (void)lan
 static pb_status seal_joined(pb_plan *p, int32_t i) {
   pb_instr *k = &p->instr[i], *next = k + 1;
   if (!k->joined) return PB_OK;
-  if (p->nforward != p->ninstr || i + 1 == p->ninstr || next->in[0] != k->out)
+  if (i + 1 == p->nforward || next->in[0] != k->out)
     return refuse(p, "instruction %d: %s has nothing to join", (int)i, k->op->name);
-  for (int j = 0; j < k->nin; j++)
-    if (overlap(p, k->in[j], next->out))
-      return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
-  k->joined = k->op->joins && k->op->joins(k, next, p->tensor);
+  bool over = overlap(p, k->out, next->out);
+  for (int j = 0; j < k->nin; j++) over |= overlap(p, k->in[j], next->out);
+  if (over)
+    return refuse(p, "instruction %d: %s writes over its own operands", (int)i, k->op->name);
+  k->joined = k->op->joins && k->op->joins(p, k, next);
   if (!k->joined) return PB_OK;
-  next->run = nothing, next->serial = true, next->flops = 0;
+  next->run = nothing, next->serial = k->serial, next->flops = 0;
   return PB_OK;
 }
 

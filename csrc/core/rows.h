@@ -21,6 +21,9 @@ static inline double pb_sum_rows(const double *row, int64_t n) {
   return sum;
 }
 
+/* `count` of a user's numbers of any type, `stride` bytes apart. */
+void pb_read_doubles(pb_dtype, const void *from, int64_t stride, int64_t count, double *);
+
 /* Whether the user's arrays have the form, the columns and the rows that a plan reads. */
 bool pb_sources_fit(const pb_plan *, const pb_source *, int64_t rows);
 

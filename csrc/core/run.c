@@ -82,7 +82,8 @@ static bool run_alone(int32_t begin, int32_t end, const pb_lane *lane, region *r
 
 /* Instructions [begin, end) on this thread; false when the run was interrupted among them, before
    any that changes parameters. Serial neighbours stay on thread 0 without a meeting; all meet after
-   the last one, unless it is serial and `more` follows on thread 0. Naming the instruction to leave
+   the last one, unless it is serial and `more` follows on thread 0. An instruction that does the next
+   one's work meets behind that. Naming the instruction to leave
    after, instead of raising a flag, lets a slow thread that has not yet looked at one meeting's
    answer see the next meeting's without harm. */
 static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r, bool more) {
@@ -97,7 +98,7 @@ static bool run_range(int32_t begin, int32_t end, const pb_lane *lane, region *r
     if (!serial) instr[i].run(&instr[i], lane);
     else if (lane->part == 0) instr[i].run(&instr[i], &alone);
     may_leave &= !changes_parameters(&instr[i]);
-    if (serial && (i + 1 < end ? instr[i + 1].serial : more)) continue;
+    if (instr[i].joined || (serial && (i + 1 < end ? instr[i + 1].serial : more))) continue;
     if (may_leave && lane->part == 0 && interrupted(r)) atomic_store(&r->leave_after, i);
     meet(r, lane);
     if (atomic_load(&r->leave_after) == i) return false;

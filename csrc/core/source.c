@@ -49,21 +49,34 @@ int64_t pb_check_finite(const pb_source *s, double limit, int64_t *col) {
   return -1;
 }
 
-static double value(const pb_source *s, int64_t row) {
-  const void *x = row_of(s, row);
-  switch (s->dtype) {
-    case PB_F32: return *(const float *)x;
-    case PB_F64: return *(const double *)x;
-    case PB_U8: return *(const uint8_t *)x;
-    case PB_I8: return *(const int8_t *)x;
-    case PB_U16: return *(const uint16_t *)x;
-    case PB_I16: return *(const int16_t *)x;
-    case PB_U32: return *(const uint32_t *)x;
-    case PB_I32: return *(const int32_t *)x;
-    case PB_U64: return (double)*(const uint64_t *)x;
-    case PB_I64: return (double)*(const int64_t *)x;
-    default: return NAN;
+#define AS_DOUBLES(T) \
+  if (stride == sizeof(T)) \
+    for (int64_t j = 0; j < count; j++) y[j] = (double)((const T *)from)[j]; \
+  else \
+    for (int64_t j = 0; j < count; j++) \
+      y[j] = (double)*(const T *)((const char *)from + j * stride); \
+  break
+
+void pb_read_doubles(pb_dtype dtype, const void *from, int64_t stride, int64_t count, double *y) {
+  switch (dtype) {
+    case PB_F32: AS_DOUBLES(float);
+    case PB_F64: AS_DOUBLES(double);
+    case PB_U8: AS_DOUBLES(uint8_t);
+    case PB_I8: AS_DOUBLES(int8_t);
+    case PB_U16: AS_DOUBLES(uint16_t);
+    case PB_I16: AS_DOUBLES(int16_t);
+    case PB_U32: AS_DOUBLES(uint32_t);
+    case PB_I32: AS_DOUBLES(int32_t);
+    case PB_U64: AS_DOUBLES(uint64_t);
+    case PB_I64: AS_DOUBLES(int64_t);
+    default: break;
   }
+}
+
+static double value(const pb_source *s, int64_t row) {
+  double x = NAN;
+  pb_read_doubles(s->dtype, row_of(s, row), 0, 1, &x);
+  return x;
 }
 
 int64_t pb_check_labels(const pb_source *s, int64_t classes) {

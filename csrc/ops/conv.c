@@ -50,12 +50,12 @@ static bool in_blocks(const pb_instr *k, const pb_lane *lane) {
   return lane->plan->tensor[k->in[X]].shape.blocked;
 }
 
-/* The largest of 2 x 2 outputs each, which then need no memory. */
-static bool joins(const pb_instr *k, const pb_instr *next, const pb_tensor *tensor) {
+/* The largest of 2 x 2 outputs each. */
+static bool joins(const pb_plan *p, const pb_instr *k, const pb_instr *next) {
+  const pb_shape *x = &p->tensor[k->in[X]].shape;
   conv_geometry g;
-  geometry_of(k->attr, &tensor[k->in[X]].shape, &tensor[k->in[WEIGHT]].shape, &g);
-  return !k->activation && pools_pairs(next) &&
-         conv_sweep_pools(&g, tensor[k->in[X]].shape.blocked);
+  geometry_of(k->attr, x, &p->tensor[k->in[WEIGHT]].shape, &g);
+  return !k->activation && pools_pairs(next) && conv_sweep_pools(&g, x->blocked, pb_trains(p));
 }
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
@@ -65,8 +65,8 @@ static void forward(const pb_instr *k, const pb_lane *lane) {
                         .in = lane->ptr[k->in[X]],
                         .weight = lane->ptr[k->in[WEIGHT]],
                         .start = k->nin > BIAS ? lane->ptr[k->in[BIAS]] : NULL,
-                        .pooled = k->joined,
-                        .out = lane->ptr[last->out],
+                        .out = k->joined && !pb_trains(lane->plan) ? NULL : lane->ptr[k->out],
+                        .pooled = k->joined ? lane->ptr[last->out] : NULL,
                         .activation = last->activation,
                         .activation_attr = last->activation_attr};
   conv_sweep(&job, lane);

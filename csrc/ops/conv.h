@@ -34,10 +34,12 @@ typedef struct {
 typedef struct {
   conv_geometry g;
   bool turned, blocked, add;
-  bool pooled; /* out gets the largest of 2 x 2 outputs each: where conv_sweep_pools */
   const real *in, *weight, *start; /* start NULL for zeros */
   const real *value;               /* or NULL */
-  real *out;
+  real *out;                       /* NULL where only the pooled values are wanted */
+  real *
+      pooled; /* or NULL: f of the largest of 2 x 2 outputs each, where conv_sweep_pools; out is then
+                   without f */
   const pb_op *activation;
   const pb_attr *activation_attr;
 } conv_sweep_job;
@@ -50,8 +52,8 @@ typedef struct {
 
 /* This thread's part of a job. */
 void conv_sweep(const conv_sweep_job *, const pb_lane *);
-/* Whether a sweep can pool what it makes while it is in registers. */
-bool conv_sweep_pools(const conv_geometry *, bool blocked);
+/* Whether a sweep can pool what it makes while it is in registers, and keep it as well. */
+bool conv_sweep_pools(const conv_geometry *, bool blocked, bool keeps);
 /* Reals of scratch that it needs, for either layout. */
 int64_t conv_sweep_scratch(const conv_geometry *, bool turned);
 

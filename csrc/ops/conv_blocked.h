@@ -34,7 +34,8 @@ typedef struct {
                       int64_t first, int64_t last, plane_sum *sums, real *scratch);
   int64_t (*dots_outputs)(const conv_geometry *);
   int64_t (*dots_scratch)(const conv_geometry *);
-  bool sums; /* dots knows `sums` */
+  bool sums;  /* dots knows `sums` */
+  bool pools; /* sweep knows job->pooled */
 } conv_way;
 
 #define conv_winograd PB_NAME(pb_conv_winograd)

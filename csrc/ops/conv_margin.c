@@ -49,14 +49,14 @@ static void add_column(const conv_sweep_part *s, conv_terms *sum, const real *we
 
 /* Rows [i, i + rows) of the image's gradient, which meet the kernel's rows [first, last). */
 static void add_rows(const conv_sweep_part *s, int64_t i, int64_t rows, int64_t first, int64_t last,
-                     int64_t period, const real *in, real *out) {
+                     int64_t period) {
   const conv_geometry *g = &s->job->g;
   const conv_axis *y = &g->y, *x = &g->x;
   int64_t taps = y->kernel * x->kernel, own = s->outputs * taps, row = x->in * LANES;
   int64_t plane = y->out * x->out * LANES, out_plane = y->in * row;
   int64_t most_channels = most(1, s->chunk * taps / y->kernel);
   for (int64_t c = 0; c < s->outputs * g->groups && !s->job->add; c++)
-    memset(out + c * out_plane + i * row, 0, (size_t)(rows * row) * sizeof *out);
+    memset(s->out + c * out_plane + i * row, 0, (size_t)(rows * row) * sizeof(real));
   for (int64_t group = 0; group < g->groups && first < last; group++)
     for (int64_t o = 0, n; o < s->depth; o += n) {
       conv_terms sum = {.at = s->at,
@@ -75,13 +75,12 @@ static void add_rows(const conv_sweep_part *s, int64_t i, int64_t rows, int64_t 
         }
       for (int64_t b = 0; b < x->kernel; b++)
         add_column(s, &sum, s->job->weight + (group * s->depth + o) * own, b, i, rows,
-                   in + (group * s->depth + o) * plane, out + group * s->outputs * out_plane);
+                   s->in + (group * s->depth + o) * plane, s->out + group * s->outputs * out_plane);
     }
 }
 
 /* Rows [begin, end) of the gradient: those together that meet the same rows of the kernel. */
-void conv_without_margin(const conv_sweep_part *s, int64_t begin, int64_t end, const real *in,
-                         real *out) {
+void conv_without_margin(const conv_sweep_part *s, int64_t begin, int64_t end) {
   const conv_axis *y = &s->job->g.y;
   for (int64_t i = begin, rows; i < end; i += rows) {
     int64_t first, last, period, a, b;
@@ -90,6 +89,6 @@ void conv_without_margin(const conv_sweep_part *s, int64_t begin, int64_t end, c
       rows_met(y, i + rows, &a, &b, &period);
       if (a != first || b != last) break;
     }
-    add_rows(s, i, rows, first, last, period, in, out);
+    add_rows(s, i, rows, first, last, period);
   }
 }

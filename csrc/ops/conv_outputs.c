@@ -271,6 +271,7 @@ static void by_outputs_and_points(const conv_sweep_part *s, const pb_lane *lane)
   const conv_geometry *g = &s->job->g;
   points_plan p = points_of(s);
   int64_t items = lane->n * (g->outputs / LANES), half = s->job->pooled ? 2 : 1, begin, end;
+  real *out = s->job->pooled ? s->job->pooled : s->job->out;
   share(lane, items * p.bands, items % lane->parts ? 1 : p.bands, &begin, &end);
   for (int64_t at = begin, next; at < end; at = next) {
     int64_t item = at / p.bands, image = item % lane->n, o = item / lane->n * LANES;
@@ -278,8 +279,7 @@ static void by_outputs_and_points(const conv_sweep_part *s, const pb_lane *lane)
     bool turn = image == 0 || at == begin || s->chunk < g->channels;
     by_points(s, &p, at - item * p.bands, next - item * p.bands, turn, o,
               s->job->in + image * g->channels * g->y.in * g->x.in,
-              s->job->out + image * g->outputs * (g->y.out / half) * (g->x.out / half),
-              lane->scratch);
+              out + image * g->outputs * (g->y.out / half) * (g->x.out / half), lane->scratch);
   }
 }
 

@@ -170,7 +170,7 @@ PB_INLINE void some_tiles(int r, const conv_sweep_job *job, const points_plan *p
                    .p = p,
                    .channel = tiles * p->wide,
                    .lanes = min_i(LANES, reach),
-                   .pooled = job->pooled};
+                   .pooled = job->pooled != NULL};
   for (int64_t i = 0; i < tiles; i++, row += p->step) {
     s.rows = min_i(p->step, g->y.out - row);
     for (int64_t j = 0; j < reach; j += LANES) {
@@ -196,7 +196,7 @@ void conv_by_points(const conv_sweep_job *job, const pb_lane *lane) {
     int64_t image = at / p.tiles, first = at - image * p.tiles;
     int64_t last = min_i(p.tiles, min_i(first + p.band, first + end - at));
     const real *in = job->in + image * g->channels * g->y.in * g->x.in;
-    real *out = job->out + image * g->outputs * plane;
+    real *out = (job->pooled ? job->pooled : job->out) + image * g->outputs * plane;
     next = at + last - first;
     if (g->y.kernel == 5) some_tiles(5, job, &p, first, last, in, out, u);
     else some_tiles(3, job, &p, first, last, in, out, u);

@@ -19,6 +19,7 @@ typedef struct {
   bool add;          /* to what is there, instead of start */
   bool whole;        /* all vectors are, and without gaps in the output */
   int64_t ldc, step; /* in the output: between channels, between a vector's lanes */
+  int64_t ld_pooled; /* between channels of the pooled output */
 } conv_terms;
 
 /* A rectangle of positions and how they lie, in reals: at its first, and from one to the next. */
@@ -30,9 +31,12 @@ typedef struct {
   int64_t out_row, out_column;
   int64_t edge; /* lanes that are wanted of a row's last vector */
   int64_t back; /* positions by which that is moved back to be whole: some are computed twice */
+  real *pooled; /* or NULL: gets the largest of 2 x 2 vectors each; rows and columns are even */
+  int64_t pooled_row;
 } conv_rectangle;
 
 #define conv_product PB_NAME(pb_conv_product)
+/* r->out may be NULL where it is pooled. */
 void conv_product(const conv_terms *, int64_t outputs, const conv_rectangle *);
 
 #endif

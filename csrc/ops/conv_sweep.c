@@ -39,13 +39,21 @@ static int64_t copy_size(const conv_geometry *g, bool turned, int64_t channels, 
                    (columns - 1) * sx + paths_reach(&g->x, turned) + 1, sx, cell);
 }
 
-/* The largest tile of at most rows x columns positions whose copy fits CONV_TILE: whole rows first. */
-static void tile_of(const conv_geometry *g, bool turned, int64_t chunk, int64_t cell, int64_t units,
-                    int64_t *rows, int64_t *columns) {
-  while (*rows > 1 && copy_size(g, turned, chunk, *rows, *columns, cell) > CONV_TILE)
-    *rows = (*rows + 1) / 2;
-  while (*columns > units && copy_size(g, turned, chunk, *rows, *columns, cell) > CONV_TILE)
-    *columns = ((*columns + 1) / 2 + units - 1) / units * units;
+/* About half of n, in whole units. */
+static int64_t half_of(int64_t n, int64_t unit) { return ((n + 1) / 2 + unit - 1) / unit * unit; }
+
+/* The largest tile of at most s->rows x s->columns positions whose copy fits CONV_TILE: whole rows
+   first. Both are cut into whole windows of `window` positions. */
+static void cut_tile(conv_sweep_part *s, int64_t window) {
+  const conv_geometry *g = &s->job->g;
+  bool turned = s->job->turned;
+  int64_t units = s->units * window;
+  while (s->rows > window &&
+         copy_size(g, turned, s->chunk, s->rows, s->columns, s->cell) > CONV_TILE)
+    s->rows = half_of(s->rows, window);
+  while (s->columns > units &&
+         copy_size(g, turned, s->chunk, s->rows, s->columns, s->cell) > CONV_TILE)
+    s->columns = half_of(s->columns, units);
 }
 
 /* Room for a list of so many, in whole cache lines. */
@@ -55,7 +63,7 @@ int64_t conv_sweep_scratch(const conv_geometry *g, bool turned) {
   int64_t chunk = chunk_of(g, turned), taps = g->y.kernel * g->x.kernel;
   int64_t lists = 2 * list_room(chunk * taps) * (int64_t)(sizeof(int64_t) / sizeof(real));
   int64_t least =
-      most(copy_size(g, turned, chunk, 1, LANES, 1), copy_size(g, turned, chunk, 1, 1, LANES));
+      most(copy_size(g, turned, chunk, 1, LANES, 1), copy_size(g, turned, chunk, 2, 2, LANES));
   const conv_way *way = conv_way_for(g);
   if (conv_takes_points(&(conv_sweep_job){.g = *g, .turned = turned}))
     least = most(least, conv_points_scratch(g));
@@ -99,14 +107,33 @@ static bool joins_rows(const conv_sweep_part *s) {
          g->x.kernel * s->chunk * rows * width * (int64_t)sizeof(real) <= JOINED_BYTES;
 }
 
+/* A tile in blocks that are pooled, whose windows begin at its first position. What is left below and
+   beside them is only kept. */
+static void pooled_tile(const conv_sweep_part *s, const conv_terms *sum, conv_rectangle r,
+                        real *pooled) {
+  int64_t rows = r.rows / 2 * 2, columns = r.columns / 2 * 2;
+  conv_rectangle windows = r, below = r, beside = r;
+  windows.rows = beside.rows = rows, windows.columns = columns;
+  windows.pooled = pooled, windows.pooled_row = s->out_width / 2 * s->cell;
+  conv_product(sum, s->outputs, &windows);
+  if (!r.out) return;
+  below.in += rows * r.in_row, below.out += rows * r.out_row, below.rows -= rows;
+  beside.in += columns * r.in_column, beside.out += columns * r.out_column,
+      beside.columns -= columns;
+  conv_product(sum, s->outputs, &below);
+  conv_product(sum, s->outputs, &beside);
+}
+
 /* Positions [j, j_end) x [i, i_end) of one pair of paths, for all groups. */
-static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_path *x, int64_t j,
-                     int64_t j_end, int64_t i, int64_t i_end, const real *in, real *out) {
+PB_OUTLINE void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_path *x,
+                         int64_t j, int64_t j_end, int64_t i, int64_t i_end) {
   const conv_sweep_job *job = s->job;
   const conv_geometry *g = &job->g;
   int64_t taps = g->y.kernel * g->x.kernel, own = g->channels / g->groups;
   int64_t plane = s->height * s->width * s->cell;
   int64_t out_plane = s->out_height * s->out_width * s->cell;
+  int64_t pooled_width = s->out_width / 2 * s->cell;
+  int64_t pooled_plane = s->out_height / 2 * pooled_width;
   int64_t group_weights = g->outputs / g->groups * own * taps;
   int64_t ldw = job->turned ? taps : own * taps;
   int64_t rows = (j_end - j - 1) * y->stride + path_reach(y) + 1;
@@ -117,7 +144,7 @@ static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_pa
       int64_t wide = s->flat ? s->out_width : columns, apart = s->flat ? channels * rows * wide : 0;
       conv_tile t = {0};
       for (int64_t k = 0; k < (s->flat ? x->taps : 1); k++)
-        t = conv_load_tile(in + (group * s->depth + c) * plane, channels, s->height, s->width,
+        t = conv_load_tile(s->in + (group * s->depth + c) * plane, channels, s->height, s->width,
                            j * y->stride + path_low(y), rows,
                            s->flat ? x->at + k * x->at_step : i * x->stride + path_low(x), wide,
                            x->stride, job->blocked, s->copy + k * apart);
@@ -136,39 +163,46 @@ static void one_tile(const conv_sweep_part *s, const conv_path *y, const conv_pa
                         .add = add,
                         .whole = gapless && (edge == LANES || twice),
                         .ldc = out_plane,
-                        .step = job->blocked ? 1 : x->step};
+                        .step = job->blocked ? 1 : x->step,
+                        .ld_pooled = pooled_plane};
       conv_rectangle r = {
           .rows = s->flat ? 1 : j_end - j,
           .columns = units,
           .in = s->flat ? s->copy : t.base,
           .in_row = y->stride * t.row,
           .in_column = t.unit,
-          .out = out + (group * s->outputs + s->first) * out_plane +
-                 ((y->first + j * y->step) * s->out_width + x->first + i * x->step) * s->cell,
+          .out = s->out ? s->out + (group * s->outputs + s->first) * out_plane +
+                              ((y->first + j * y->step) * s->out_width + x->first + i * x->step) *
+                                  s->cell
+                        : NULL,
           .out_row = y->step * s->out_width * s->cell,
           .out_column = s->units * x->step * s->cell,
           .edge = edge,
           .back = twice ? LANES - edge : 0};
-      conv_product(&sum, s->last - s->first, &r);
+      if (s->pooled && c + channels == s->depth)
+        pooled_tile(
+            s, &sum, r,
+            s->pooled + group * s->outputs * pooled_plane + j / 2 * pooled_width + i / 2 * s->cell);
+      else conv_product(&sum, s->last - s->first, &r);
     }
 }
 
 /* --- all images ------------------------------------------------------------------------------------ */
 
 /* What comes last over rows [begin, end) of positions, `phases` rows of the output each. */
-static void finish(const conv_sweep_part *s, int64_t begin, int64_t end, int64_t phases,
-                   real *out) {
+PB_OUTLINE void finish(const conv_sweep_part *s, int64_t begin, int64_t end, int64_t phases) {
   const conv_geometry *g = &s->job->g;
-  int64_t row = s->out_width * s->cell, top = begin * phases * row;
-  int64_t size = min_i(s->out_height, end * phases) * row - top;
+  int64_t half = s->pooled ? 2 : 1, row = s->out_width / half * s->cell;
+  int64_t height = s->out_height / half, top = begin * phases / half * row;
+  int64_t size = min_i(height, end * phases / half) * row - top;
   int64_t first = g->groups > 1 ? 0 : s->first;
   int64_t last = g->groups > 1 ? s->outputs * g->groups : s->last;
   for (int64_t o = first; o < last && s->job->activation; o++)
-    conv_finish(s->job, size, out + o * s->out_height * row + top);
+    conv_finish(s->job, size, (s->pooled ? s->pooled : s->out) + o * height * row + top);
 }
 
 /* Rows [begin, end) of positions of all paths of one image. */
-static void band(const conv_sweep_part *s, int64_t begin, int64_t end, const real *in, real *out) {
+static void band(const conv_sweep_part *s, int64_t begin, int64_t end) {
   const conv_sweep_job *job = s->job;
   const conv_geometry *g = &job->g;
   int64_t phases = job->turned ? g->y.stride : 1, x_phases = job->turned ? g->x.stride : 1;
@@ -178,7 +212,7 @@ static void band(const conv_sweep_part *s, int64_t begin, int64_t end, const rea
     for (int64_t b = 0; b < x_phases && begin < last; b++) {
       conv_path x = path_of(&g->x, job->turned, b);
       for (int64_t i = 0; i < x.count; i += s->columns)
-        one_tile(s, &y, &x, begin, last, i, min_i(x.count, i + s->columns), in, out);
+        one_tile(s, &y, &x, begin, last, i, min_i(x.count, i + s->columns));
     }
   }
 }
@@ -198,10 +232,12 @@ static conv_sweep_part part_of(const conv_sweep_job *job) {
                            .chunk = chunk_of(g, turned)};
 }
 
-bool conv_sweep_pools(const conv_geometry *g, bool blocked) {
+bool conv_sweep_pools(const conv_geometry *g, bool blocked, bool keeps) {
   conv_sweep_job job = {.g = *g, .blocked = blocked};
   conv_sweep_part s = part_of(&job);
-  return conv_takes_points(&job) || conv_pools_outputs(&s);
+  const conv_way *way = conv_way_for(g);
+  if (blocked) return way ? way->pools : keeps || s.chunk == s.depth; /* or sums go to memory */
+  return !keeps && (conv_takes_points(&job) || conv_pools_outputs(&s));
 }
 
 void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
@@ -227,30 +263,33 @@ void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
   s.at = lane->scratch;
   s.weight_at = s.at + list_room(s.chunk * g->y.kernel * g->x.kernel);
   s.copy = (real *)(s.weight_at + (s.weight_at - s.at));
+  int64_t window = job->pooled ? 2 : 1;
   bool skips = conv_skips_margin(job);
   if (skips) s.rows = positions = g->y.in;
-  else tile_of(g, turned, s.chunk, s.cell, s.units, &s.rows, &s.columns);
+  else cut_tile(&s, window);
   /* Outputs and tiles may be cut as the threads like: no sum depends on them. */
   int64_t cuts = 1;
   if (images % lane->parts && g->groups == 1 && !job->blocked && !skips &&
       s.outputs >= LEAST_OUTPUTS * lane->parts)
     cuts = lane->parts;
-  while (cuts == 1 && s.rows > 1 &&
+  while (cuts == 1 && s.rows > window &&
          images * ((positions + s.rows - 1) / s.rows) < 4 * lane->parts && images % lane->parts)
-    s.rows = (s.rows + 1) / 2;
+    s.rows = half_of(s.rows, window);
   s.flat = !skips && joins_rows(&s);
   int64_t bands = (positions + s.rows - 1) / s.rows, first, last;
   share(lane, images * bands * cuts, 1, &first, &last);
   int64_t in_size = s.depth * g->groups * s.height * s.width * s.cell;
-  int64_t out_size = s.outputs * g->groups * s.out_height * s.out_width * s.cell;
+  int64_t planes = s.outputs * g->groups, out_size = planes * s.out_height * s.out_width * s.cell;
+  int64_t pooled_size = planes * (s.out_height / 2) * (s.out_width / 2) * s.cell;
   for (int64_t n = first; n < last; n++) {
     int64_t cut = n % (cuts * bands) / bands, image = n / (cuts * bands);
     int64_t begin = n % bands * s.rows, end = min_i(positions, begin + s.rows);
     s.first = s.outputs * cut / cuts, s.last = s.outputs * (cut + 1) / cuts;
-    const real *in = job->in + image * in_size;
-    real *out = job->out + image * out_size;
-    if (skips) conv_without_margin(&s, begin, end, in, out);
-    else band(&s, begin, end, in, out);
-    finish(&s, begin, end, turned && !skips ? g->y.stride : 1, out);
+    s.in = job->in + image * in_size;
+    s.out = job->out ? job->out + image * out_size : NULL;
+    s.pooled = job->pooled ? job->pooled + image * pooled_size : NULL;
+    if (skips) conv_without_margin(&s, begin, end);
+    else band(&s, begin, end);
+    finish(&s, begin, end, turned && !skips ? g->y.stride : 1);
   }
 }

@@ -13,10 +13,12 @@ typedef struct {
   int64_t out_height, out_width;
   int64_t cell, units;   /* reals of a pixel; positions of a vector */
   int64_t chunk;         /* channels read at a time */
-  int64_t rows, columns; /* positions of a tile */
+  int64_t rows, columns; /* positions of a tile; where blocks are pooled, even but at the end */
   bool flat;             /* its rows are joined to one, see one_tile */
   int64_t *at, *weight_at;
   real *copy;
+  const real *in; /* of the image, or block, at hand */
+  real *out, *pooled;
 } conv_sweep_part;
 
 #define conv_skips_margin PB_NAME(pb_conv_skips_margin)
@@ -24,8 +26,7 @@ typedef struct {
 /* Whether a gradient by the input is better summed column by column, see conv_margin.c. */
 bool conv_skips_margin(const conv_sweep_job *);
 /* Rows [begin, end) of the gradient of one block. */
-void conv_without_margin(const conv_sweep_part *, int64_t begin, int64_t end, const real *in,
-                         real *out);
+void conv_without_margin(const conv_sweep_part *, int64_t begin, int64_t end);
 
 #define conv_takes_outputs PB_NAME(pb_conv_takes_outputs)
 #define conv_pools_outputs PB_NAME(pb_conv_pools_outputs)

@@ -11,12 +11,13 @@
  * uint8 images stay uint8 until here. Blocked rows are turned a strip at a time, and the last block is
  * filled up as in to_blocks.c.
  */
+#include "core/rows.h"
 #include "ops/blocks.h"
 #include "ops/gather.h"
 
 enum { SOURCE, SCALE };
 enum { OFFSET, FACTOR };
-enum { STRIP = 64 }; /* numbers of a row that are turned at a time: they stay in the first cache */
+enum { STRIP = 64 }; /* numbers of a row that are read at a time: they stay in the first cache */
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   int64_t size = pb_shape_size(&r->out); /* the output's shape is the caller's to choose */
@@ -28,27 +29,13 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
 }
 
 /* In doubles, since offsets may be large beside what is left of the values. */
-#define GATHER_COLUMNS(T) \
-  for (int64_t j = 0; j < count; j++) { \
-    T x = *(const T *)((const char *)row + j * s->col_stride); \
-    y[j] = (real)(((double)x - offset[j]) * factor[j]); \
-  } \
-  break
-
-static void gather_columns(const pb_source *s, const void *row, int64_t count, const double *offset,
-                           const double *factor, real *y) {
-  switch (s->dtype) {
-    case PB_F32: GATHER_COLUMNS(float);
-    case PB_F64: GATHER_COLUMNS(double);
-    case PB_U8: GATHER_COLUMNS(uint8_t);
-    case PB_I8: GATHER_COLUMNS(int8_t);
-    case PB_U16: GATHER_COLUMNS(uint16_t);
-    case PB_I16: GATHER_COLUMNS(int16_t);
-    case PB_U32: GATHER_COLUMNS(uint32_t);
-    case PB_I32: GATHER_COLUMNS(int32_t);
-    case PB_U64: GATHER_COLUMNS(uint64_t);
-    case PB_I64: GATHER_COLUMNS(int64_t);
-    default: break;
+static void scale_columns(const pb_source *s, const char *row, int64_t count, const double *offset,
+                          const double *factor, real *y) {
+  double x[STRIP];
+  for (int64_t at = 0; at < count; at += STRIP) {
+    int64_t n = min_i(STRIP, count - at);
+    pb_read_doubles(s->dtype, row + at * s->col_stride, s->col_stride, n, x);
+    for (int64_t j = at; j < at + n; j++) y[j] = (real)((x[j - at] - offset[j]) * factor[j]);
   }
 }
 
@@ -72,8 +59,8 @@ static void read_columns(const pb_instr *k, const pb_lane *lane, int64_t n, int6
   const pb_source *s = &lane->source[k->attr[SOURCE].i];
   const char *from = (const char *)row_of(k, lane, n) + begin * s->col_stride;
   if (k->nin > FACTOR)
-    gather_columns(s, from, count, (const double *)lane->ptr[k->in[OFFSET]] + begin,
-                   (const double *)lane->ptr[k->in[FACTOR]] + begin, y);
+    scale_columns(s, from, count, (const double *)lane->ptr[k->in[OFFSET]] + begin,
+                  (const double *)lane->ptr[k->in[FACTOR]] + begin, y);
   else gather(s->dtype, from, s->col_stride, count, k->attr[SCALE].f, y);
 }
 

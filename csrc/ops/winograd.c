@@ -7,6 +7,7 @@
 #include "ops/winograd.h"
 
 #include "ops/gemm.h"
+#include "ops/largest.h"
 
 /* One direction: inputs [channels, height, width] and outputs [outputs, rows, columns]. */
 typedef struct {
@@ -86,9 +87,10 @@ static void transform_inputs(const plan *p, const real *in, int64_t begin, int64
   }
 }
 
-/* Two rows of A' M A, `columns` of them, stored or added. */
+/* Two rows of A' M A, `columns` of them, stored or added; and the largest of each tile, unless `top` is
+   NULL. */
 PB_INLINE void output_rows(bool add, const real *m, int64_t pitch, vec start, int64_t columns,
-                           real *y0, real *y1) {
+                           real *y0, real *y1, real *top) {
   for (int64_t c = 0; c < columns; c += 2, m += LANES, y0 += 2 * LANES, y1 += 2 * LANES) {
     vec s[4], d[4];
 #pragma GCC unroll 4
@@ -105,11 +107,14 @@ PB_INLINE void output_rows(bool add, const real *m, int64_t pitch, vec start, in
     if (c + 1 == columns) return;
     vec_store(y0 + LANES, add ? vec_load(y0 + LANES) + b : b);
     vec_store(y1 + LANES, add ? vec_load(y1 + LANES) + f : f);
+    if (!top) continue;
+    vec_store(top, vec_top(vec_top(vec_top(a, b), e), f));
+    top += LANES;
   }
 }
 
-/* Outputs [first, last) of the tiles, `m` being theirs. Where the last row of tiles reaches over the
-   image's end, its second half goes to `spare`. */
+/* Outputs [first, last) of the tiles, `m` being theirs. What nobody wants goes to `spare`: the second half
+   of the last row of tiles where that reaches over the image's end, and all that is only pooled. */
 static void transform_outputs(const plan *p, const conv_sweep_job *job, const real *m,
                               int64_t first, int64_t last, int64_t begin, int64_t end,
                               real *spare) {
@@ -118,16 +123,25 @@ static void transform_outputs(const plan *p, const conv_sweep_job *job, const re
     int64_t columns = min_i(2 * r.count, p->columns - 2 * r.x);
     bool whole = 2 * r.y + 1 < p->rows;
     int64_t size = p->rows * p->columns * LANES;
+    int64_t pooled_wide = p->columns / 2, pooled_size = p->rows / 2 * pooled_wide * LANES;
     for (int64_t o = first; o < last; o++) {
-      real *plane = job->out + (r.block * p->outputs + o) * size;
-      if (o + 1 < last)
-        winograd_fetch(true, plane + size, p->rows, p->columns, 2 * r.y, 2 * r.x, 2, columns);
-      real *y0 = plane + (2 * r.y * p->columns + 2 * r.x) * LANES;
-      real *y1 = whole ? y0 + p->columns * LANES : spare;
+      int64_t number = r.block * p->outputs + o;
+      real *y0 = spare, *y1 = spare, *top = NULL;
+      if (job->out) {
+        real *plane = job->out + number * size;
+        if (o + 1 < last)
+          winograd_fetch(true, plane + size, p->rows, p->columns, 2 * r.y, 2 * r.x, 2, columns);
+        y0 = plane + (2 * r.y * p->columns + 2 * r.x) * LANES;
+        y1 = whole ? y0 + p->columns * LANES : spare;
+      }
+      if (job->pooled && whole)
+        top = job->pooled + number * pooled_size + (r.y * pooled_wide + r.x) * LANES;
       const real *mo = m + ((o - first) * p->step + r.done) * LANES;
       vec start = vec_set(job->start ? job->start[o] : 0);
-      if (job->add) output_rows(true, mo, p->mpitch, start, columns, y0, y1);
-      else output_rows(false, mo, p->mpitch, start, columns, y0, y1);
+      if (job->add) output_rows(true, mo, p->mpitch, start, columns, y0, y1, NULL);
+      else output_rows(false, mo, p->mpitch, start, columns, y0, y1, top);
+      if (top) conv_finish(job, columns / 2 * LANES, top);
+      if (job->pooled) continue;
       conv_finish(job, columns * LANES, y0);
       if (whole) conv_finish(job, columns * LANES, y1);
     }
@@ -168,4 +182,5 @@ const conv_way conv_winograd = {.fits = fits,
                                 .sweep_scratch = sweep_scratch,
                                 .dots = winograd_dots,
                                 .dots_outputs = winograd_dots_outputs,
-                                .dots_scratch = winograd_dots_scratch};
+                                .dots_scratch = winograd_dots_scratch,
+                                .pools = true};

@@ -201,13 +201,14 @@ static void check_values(const problem *p, void *const *ptr) {
   for (int i = 0; i < TENSORS; i++) exact_free(w.sum[i]), exact_free(w.size[i]);
 }
 
-/* Forward alone, into POOLED: both instructions, or the first with the second's work. */
-static void *run_pooled(const problem *p, bool joined, int parts) {
-  int64_t real = p->table->real_size, count = p->plan->tensor[POOLED].size * p->n;
-  void *ptr[TENSORS + 1];
+/* Forward alone, into POOLED and in training also Y: both instructions, or the first with the second's
+   work. */
+static void run_pooled(const problem *p, bool joined, int parts, void **ptr) {
+  int64_t real = p->table->real_size, rows = blocks_of(p) * p->side;
+  bool unwritten = joined && !pb_trains(p->plan);
   for (int i = 0; i < TENSORS; i++) ptr[i] = p->before[i];
-  ptr[Y] = exact_alloc(joined ? 0 : p->count[Y] * real);
-  ptr[POOLED] = exact_alloc(count * real);
+  ptr[Y] = exact_alloc(unwritten ? 0 : p->count[Y] * real);
+  ptr[POOLED] = exact_alloc(p->plan->tensor[POOLED].size * rows * real);
   problem both = *p;
   both.instr.activation = NULL, both.instr.joined = joined;
   for (int k = 0; k < (joined ? 1 : 2); k++)
@@ -216,24 +217,27 @@ static void *run_pooled(const problem *p, bool joined, int parts) {
       (k ? both.pool : both.instr).op->forward(k ? &both.pool : &both.instr, &lane);
       exact_free(lane.scratch);
     }
-  exact_free(ptr[Y]);
-  return ptr[POOLED];
 }
 
-static void check_pooled(const problem *p) {
+static void check_pooled(const problem *p, bool trains) {
   static const int parts[] = {1, 2, 7};
   pb_instr plain = p->instr;
   plain.activation = NULL;
-  if (!p->plan->tensor[POOLED].size || !p->op->joins(&plain, &p->pool, p->plan->tensor)) return;
-  int64_t bytes = p->plan->tensor[POOLED].size * p->n * p->table->real_size;
-  void *apart = run_pooled(p, false, 1);
+  p->plan->ninstr = trains;
+  if (!p->plan->tensor[POOLED].size || !p->op->joins(p->plan, &plain, &p->pool)) return;
+  int64_t real = p->table->real_size, rows = blocks_of(p) * p->side;
+  size_t pooled = (size_t)(p->plan->tensor[POOLED].size * rows * real);
+  size_t kept = trains ? (size_t)(p->count[Y] * real) : 0;
+  void *apart[TENSORS + 1], *joined[TENSORS + 1];
+  run_pooled(p, false, 1, apart);
   for (int k = 0; k < 3; k++) {
-    void *joined = run_pooled(p, true, parts[k]);
-    CHECK(memcmp(apart, joined, (size_t)bytes) == 0, "%d parts: pooled values have other bits",
-          parts[k]);
-    exact_free(joined);
+    run_pooled(p, true, parts[k], joined);
+    CHECK(memcmp(apart[POOLED], joined[POOLED], pooled) == 0,
+          "%d parts: pooled values have other bits", parts[k]);
+    CHECK(memcmp(apart[Y], joined[Y], kept) == 0, "%d parts: outputs have other bits", parts[k]);
+    exact_free(joined[Y]), exact_free(joined[POOLED]);
   }
-  exact_free(apart);
+  exact_free(apart[Y]), exact_free(apart[POOLED]);
 }
 
 static void check_problem(const problem *p) {
@@ -250,7 +254,7 @@ static void check_problem(const problem *p) {
     }
   }
   for (int i = 0; i < TENSORS; i++) exact_free(one[i]);
-  if (p->side == 1) check_pooled(p);
+  check_pooled(p, false), check_pooled(p, true);
 }
 
 /* --- sweeps ---------------------------------------------------------------------------------------- */

@@ -99,6 +99,8 @@ static const char *break_instr(const net_plan *n, pb_plan *p, int i) {
     case 24:
       return p->tensor[n->x].offset = p->tensor[dense->out].offset + 64,
              "an output half on its input";
+    case 25: return feed->joined = true, "work of an instruction that reads something else";
+    case 26: return p->instr[p->nforward - 1].joined = true, "work of a backward instruction";
     default: return NULL;
   }
 }
