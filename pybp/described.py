@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pybp.errors import MissingCustomError, unknown
 
 T = TypeVar("T", bound="Described")
+_CO_VARKEYWORDS = 8  # as `inspect`, slow to import, has it
 
 
 class Described:
     """Base of layers, initialisers, schedules and optimisers."""
+
+    hands_on: ClassVar[bool] = False  # whether what follows ** is for the bases' __init__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuses unknown arguments of our own classes under their names, where Python names the
+        base that was handed one at last."""
+        if kwargs and cls.__module__.startswith("pybp."):
+            known = _arguments(cls)
+            for name in kwargs.keys() - known if known else ():
+                raise TypeError(str(unknown(f"argument of {cls.__name__}", name, known)))
+        return super().__new__(cls)
 
     def config(self) -> dict[str, Any]:
         """The arguments that make an equal object again."""
@@ -26,6 +38,23 @@ class Described:
     def __repr__(self) -> str:
         args = ", ".join(f"{key}={value!r}" for key, value in self.config().items())
         return f"{type(self).__name__}({args})"
+
+
+def _arguments(cls: type[Described]) -> set[str]:
+    """Those of its __init__ and of the bases that this hands others on to, of which one in the
+    middle may have been handed its own by place. None if it takes any."""
+    names: set[str] = set()
+    inits = [vars(one)["__init__"] for one in cls.__mro__[:-1] if "__init__" in vars(one)]
+    for i, init in enumerate(inits):
+        code = init.__code__
+        last = not code.co_flags & _CO_VARKEYWORDS
+        begin = 1 if i == 0 or last else code.co_argcount
+        names.update(code.co_varnames[begin : code.co_argcount + code.co_kwonlyargcount])
+        if last:
+            return names
+        if not cls.hands_on:
+            break
+    return set()
 
 
 def to_data(thing: Described) -> dict[str, Any]:

@@ -29,6 +29,19 @@ BAD_LAYERS = {
     "Dense('3')": (lambda: bp.Dense("3"), raises(TypeError, "units", ("'3'", "str"))),
     "Dense(True)": (lambda: bp.Dense(True), raises(TypeError, "units", ("True", "bool"))),
     "Dense(None)": (lambda: bp.Dense(None), raises(TypeError, "units", "None")),
+    "Dense(3, activaton=...)": (
+        lambda: bp.Dense(3, activaton="relu"),
+        raises(TypeError, "Dense", "'activaton'", "did you mean 'activation'", "name", "trainable"),
+    ),
+    "Conv2D(4, 3, strides=2)": (
+        lambda: bp.Conv2D(4, 3, strides=2),
+        raises(TypeError, "Conv2D", "'strides'", "did you mean 'stride'", "max_norm"),
+    ),
+    "MaxPool2D(2, strides=2)": (
+        lambda: bp.MaxPool2D(2, strides=2),
+        raises(TypeError, "MaxPool2D", "'strides'", "did you mean 'stride'"),
+    ),
+    "Dense()": (lambda: bp.Dense(), raises(TypeError, "Dense", "units")),
     "activation 'rleu'": (
         lambda: bp.Dense(3, activation="rleu"),
         raises(ValueError, "activation", "rleu", "relu"),

@@ -59,6 +59,7 @@ class TrainedLayer(Layer):
         computed backward below which nothing trains. See `Model.freeze`.
     """
 
+    hands_on = True
     has_rows: ClassVar[bool] = False  # a weight matrix, of which max_norm speaks
     _defaults: ClassVar[dict] = {
         "weight_regularizer": None,

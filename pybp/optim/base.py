@@ -55,6 +55,7 @@ class Optimizer(Described):
     clipped, then norms, then the global norm.
     """
 
+    hands_on = True
     full_batch: ClassVar[bool] = False
     _defaults: ClassVar[dict] = {
         "weight_decay": 0.0,
