@@ -93,7 +93,7 @@ def table(options):
     result = json.loads(options.file.read_text(encoding="utf-8"))
     text = report.table(result, options.clock or result["settings"]["clock"])
     if options.write:
-        report.write(options.readme, text)
+        report.write(options.readme, text, options.write)
     else:
         print(text)
     return 0
@@ -129,7 +129,7 @@ def parser():
     p.set_defaults(action=table)
     p.add_argument("file", type=Path)
     p.add_argument("--clock", choices=("wall", "cpu"))
-    p.add_argument("--write", action="store_true", help="update the README between its markers")
+    p.add_argument("--write", choices=report.TABLES, help="update this table of the README")
     p.add_argument("--readme", type=Path, default=harness.ROOT / "README.md")
 
     p = commands.add_parser("accuracy", help="MNIST test accuracy against seconds of training")

@@ -4,7 +4,8 @@ from statistics import median
 
 from bench.peers import FAMILIES, family
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+BEGIN, END = "<!-- bench:begin {} -->", "<!-- bench:end -->"
+TABLES = ("dense", "images")  # of the README
 
 
 def duration(seconds):
@@ -127,12 +128,12 @@ def _legend(report, clock):
     return text + (" A quick run: not for comparison." if settings["quick"] else "")
 
 
-def write(readme, text):
-    """Put `text` between the markers of the file `readme`."""
-    old = readme.read_text(encoding="utf-8")
-    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
-        raise ValueError(f"{readme} needs one line {BEGIN} and after it one line {END}")
-    before, rest = old.split(BEGIN)
-    after = rest.split(END)[1]
-    new = f"{before}{BEGIN}\n{text}\n{END}{after}"
+def write(readme, text, name):
+    """Put `text` between the markers of one of the TABLES of the file `readme`."""
+    old, begin = readme.read_text(encoding="utf-8"), BEGIN.format(name)
+    before, _, rest = old.partition(begin)
+    _, found, after = rest.partition(END)
+    if old.count(begin) != 1 or not found:
+        raise ValueError(f"{readme} needs one line {begin} and after it a line {END}")
+    new = f"{before}{begin}\n{text}\n{END}{after}"
     readme.write_text(new, encoding="utf-8")

@@ -78,13 +78,15 @@ def test_peers_do_the_same_work(results):
 
 def test_table_goes_between_the_markers(results, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- bench:begin -->\nold\n<!-- bench:end -->\nafter\n")
+    begin, end = "<!-- bench:begin dense -->\n", "\n<!-- bench:end -->\n"
+    other = f"{begin.replace('dense', 'images')}kept{end}after\n"
+    readme.write_text(f"before\n{begin}old{end}{other}")
     for _ in range(2):  # the second time changes nothing
-        done = command("table", results[1], "--write", "--readme", readme)
+        done = command("table", results[1], "--write", "dense", "--readme", readme)
         assert done.returncode == 0, done.stderr
         text = readme.read_text(encoding="utf-8")
-        assert text.startswith("before\n<!-- bench:begin -->\n| workload | threads | pybp |")
-        assert text.endswith("\n<!-- bench:end -->\nafter\n")
+        assert text.startswith(f"before\n{begin}| workload | threads | pybp |")
+        assert text.endswith(f"{end}{other}")
         assert "old" not in text and "A quick run: not for comparison." in text
         assert text.count("| 4-10-3 tanh, batch 16, SGD, 150 rows, per epoch | 1 |") == 1
         prediction = next(r for r in text.splitlines() if r.startswith("| predict 4-10-3"))
@@ -95,7 +97,7 @@ def test_table_refuses_a_readme_without_markers(bench, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("nothing here")
     with pytest.raises(ValueError, match="bench:begin"):
-        bench("report").write(readme, "table")
+        bench("report").write(readme, "table", "dense")
     assert readme.read_text() == "nothing here"
 
 

@@ -410,3 +410,19 @@ def test_as_many_axes_have_the_same_names(way, shape, layout):
 def test_a_reshape_that_was_called_names_no_axes():
     with pytest.raises(ValueError, match="'conv2d0': Conv2D needs to know"):
         bp.Sequential([bp.Input((6, 5, 2), layout="NHWC"), ThereAndBack("layer"), bp.Conv2D(3, 3)])
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NCL", "NLC"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_images_lie_side_by_side_along_their_channels(layout, pooled):
+    """Where no axis is given; rows that are no images along their last one."""
+    size = {"C": 3, "H": 4, "W": 5, "L": 6}
+    shape = tuple(size[axis] for axis in layout[1:])
+    inputs = [bp.Input(shape, layout=layout, name=name) for name in "ab"]
+    pool = bp.MaxPool2D(1) if "H" in layout else bp.MaxPool1D(1)  # which changes nothing
+    model = bp.Model(inputs, bp.concat([pool(x) for x in inputs] if pooled else inputs))
+    a, b = np.random.default_rng(0).normal(size=(2, 7, *shape)).astype("f4")
+    model.compile("sgd", "mse")
+    wanted = np.concatenate([a, b], axis=layout.index("C"))
+    np.testing.assert_array_equal(model.predict({"a": a, "b": b}), wanted)
+    assert bp.concat([bp.Input((2, 3)), bp.Input((2, 4))]).shape == (2, 7)

@@ -313,6 +313,15 @@ static void choose_narrow(rng *r, int64_t *size, int64_t *attr) {
   for (int side = 4; side < 8; side++) attr[side] = pick(r, 0, 2);
 }
 
+/* Blocks of few channels, and of many with kernels of five rows, by points. */
+static void choose_blocked_points(rng *r, int64_t *size, int64_t *attr) {
+  size[0] = pick(r, 3, 9), size[1] = pick(r, 3, 19);
+  size[2] = pick(r, 1, 12), size[3] = pick(r, 1, 12);
+  size[4] = pick(r, 0, 1) ? 3 : 5, size[5] = pick(r, 2, 6);
+  attr[3] = pick(r, 1, 2);
+  for (int side = 4; side < 8; side++) attr[side] = pick(r, 0, 2);
+}
+
 /* Columns that fill vectors, under kernels of three and five rows. */
 static void choose_points(rng *r, int64_t *size, int64_t *attr) {
   size[0] = pick(r, 1, 3), size[1] = pick(r, 3, 9);
@@ -328,6 +337,7 @@ static void depthwise(const pb_table *t) { sweep(t, true, 3, 60, choose_depthwis
 static void general(const pb_table *t) { sweep(t, true, 4, 40, choose_general); }
 static void narrow(const pb_table *t) { sweep(t, false, 5, 30, choose_narrow); }
 static void points(const pb_table *t) { sweep(t, false, 6, 40, choose_points); }
+static void blocked_points(const pb_table *t) { sweep(t, true, 7, 40, choose_blocked_points); }
 
 const test tests_conv[] = {
     {"3 x 3 by Winograd", NULL, winograd},
@@ -335,6 +345,7 @@ const test tests_conv[] = {
     {"depthwise", NULL, depthwise},
     {"narrow, with outputs in the lanes", NULL, narrow},
     {"by points", NULL, points},
+    {"blocks by points", NULL, blocked_points},
     {"all others", NULL, general},
     {0},
 };

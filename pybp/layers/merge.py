@@ -124,14 +124,15 @@ class Minimum(Maximum):
 
 
 class Concat(Merge):
-    """Its inputs side by side along one axis of a row, -1 for the last; they have the same size
-    along all others. Axes of images are those of their layout: axis 0 is the channels in "NCHW".
+    """Its inputs side by side along one axis of a row; they have the same size along all others.
+    Without an axis it is the channels of images, and the last one of other rows. Axes of images are
+    those of their layout: axis 0 is the channels in "NCHW".
     """
 
-    def __init__(self, axis: int = -1, name: str | None = None) -> None:
+    def __init__(self, axis: int | None = None, name: str | None = None) -> None:
         super().__init__(name)
-        if isinstance(axis, bool) or not isinstance(axis, int):
-            raise TypeError(f"Concat: axis must be a whole number, got {axis!r}")
+        if isinstance(axis, bool) or not isinstance(axis, int | None):
+            raise TypeError(f"Concat: axis must be a whole number or None, got {axis!r}")
         self.axis = axis
 
     def _check(self, x: Sequence[Node], name: str) -> None:
@@ -139,8 +140,9 @@ class Concat(Merge):
         rest = [(*node.shape[:axis], *node.shape[axis + 1 :]) for node in x]
         for node, others in zip(x, rest, strict=True):
             if len(node.shape) != len(first.shape) or others != rest[0]:
+                along = "its default axis" if self.axis is None else f"axis {self.axis}"
                 raise ValueError(
-                    f"layer {name!r}: Concat along axis {self.axis} takes inputs that differ in "
+                    f"layer {name!r}: Concat along {along} takes inputs that differ in "
                     f"that axis alone, but {first.layer!r} gives rows of shape "
                     f"{given_shape(first)} and {node.layer!r} of shape {given_shape(node)}: give "
                     "all other axes one size, for instance by padding, or choose another axis"
@@ -148,13 +150,15 @@ class Concat(Merge):
 
     def _axis(self, node: Node, name: str) -> int:
         """The axis of the node's rows, of images that which the user's layout means."""
-        shape = given_shape(node)
-        if not -len(shape) <= self.axis < len(shape):
+        shape, axis = given_shape(node), self.axis
+        if axis is None:
+            axis = node.layout.index("C") - 1 if node.layout else -1
+        if not -len(shape) <= axis < len(shape):
             raise ValueError(
-                f"layer {name!r}: rows of {node.layer!r} have shape {shape} and no axis "
-                f"{self.axis}: axes are those of one row, without the batch"
+                f"layer {name!r}: rows of {node.layer!r} have shape {shape} and no axis {axis}: "
+                "axes are those of one row, without the batch"
             )
-        axis = self.axis % len(shape)
+        axis %= len(shape)
         return ORDERS[node.layout or ""][axis] if node.image else axis
 
     def _join(self, x: Sequence[Node], name: str) -> Node:
@@ -192,8 +196,15 @@ def minimum(inputs: Sequence[object], *, name: str | None = None) -> Node:
     return Minimum(name)(inputs)
 
 
-def concat(inputs: Sequence[object], axis: int = -1, *, name: str | None = None) -> Node:
-    """Nodes side by side along one axis of a row."""
+def concat(inputs: Sequence[object], axis: int | None = None, *, name: str | None = None) -> Node:
+    """Nodes side by side along one axis of a row: without one, the channels of images and the last
+    axis of other rows.
+
+    >>> import pybp as bp
+    >>> image = bp.Input((3, 8, 8), layout="NCHW")
+    >>> bp.concat([image, bp.Conv2D(5, 3, padding="same")(image)]).shape
+    (8, 8, 8)
+    """
     if isinstance(axis, Symbolic):
         raise TypeError("bp.concat takes a list of inputs: bp.concat([a, b])")
     return Concat(axis, name)(inputs)
