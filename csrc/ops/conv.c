@@ -16,8 +16,8 @@
 #include "ops/largest.h"
 
 enum { X, WEIGHT, BIAS };
-static bool geometry_of(const pb_attr *attr, const pb_shape *x, const pb_shape *w,
-                        conv_geometry *g) {
+PB_OUTLINE bool geometry_of(const pb_attr *attr, const pb_shape *x, const pb_shape *w,
+                            conv_geometry *g) {
   if (!weights_fit(attr, x, w, w->dim[0], x->dim[0])) return false;
   *g = (conv_geometry){x->dim[0], w->dim[0], attr[GROUPS].i, {0}, {0}};
   axes_of(attr, w, x->dim[1], x->dim[2], 0, 0, &g->y, &g->x);
@@ -39,7 +39,7 @@ static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred 
   return true;
 }
 
-static conv_geometry geometry(const pb_instr *k, const pb_lane *lane) {
+PB_OUTLINE conv_geometry geometry(const pb_instr *k, const pb_lane *lane) {
   const pb_tensor *tensor = lane->plan->tensor;
   conv_geometry g;
   geometry_of(k->attr, &tensor[k->in[X]].shape, &tensor[k->in[WEIGHT]].shape, &g);

@@ -34,20 +34,23 @@ typedef struct {
                       int64_t first, int64_t last, plane_sum *sums, real *scratch);
   int64_t (*dots_outputs)(const conv_geometry *);
   int64_t (*dots_scratch)(const conv_geometry *);
-  bool sums;  /* dots knows `sums` */
-  bool pools; /* sweep knows job->pooled */
+  bool sums;     /* dots knows `sums` */
+  bool pools;    /* sweep knows job->pooled */
+  bool straight; /* sweep knows no job that is turned */
 } conv_way;
 
 #define conv_winograd PB_NAME(pb_conv_winograd)
 #define conv_pointwise PB_NAME(pb_conv_pointwise)
 #define conv_depthwise PB_NAME(pb_conv_depthwise)
-extern const conv_way conv_winograd, conv_pointwise, conv_depthwise;
+#define conv_points PB_NAME(pb_conv_points)
+extern const conv_way conv_winograd, conv_pointwise, conv_depthwise, conv_points;
 
 /* NULL where none fits. */
 PB_INLINE const conv_way *conv_way_for(const conv_geometry *g) {
   if (conv_winograd.fits(g)) return &conv_winograd;
   if (conv_pointwise.fits(g)) return &conv_pointwise;
-  return conv_depthwise.fits(g) ? &conv_depthwise : NULL;
+  if (conv_depthwise.fits(g)) return &conv_depthwise;
+  return conv_points.fits(g) ? &conv_points : NULL;
 }
 
 /* How many pixels, or tiles, that take `vectors` vectors each, go into `bytes`: a multiple of the columns

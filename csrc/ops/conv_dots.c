@@ -6,6 +6,8 @@
  * Every element is a vector of partial sums, one per lane, that is folded at the end. A panel of
  * them lives in scratch while all images go by; tiles of them are in registers over a band of rows.
  */
+#include "ops/conv_dots.h"
+
 #include "ops/conv_blocked.h"
 #include "ops/gradient.h"
 
@@ -18,13 +20,8 @@ enum {
   TAPS = VEC_REGISTERS == 32 ? 6 : 3
 };
 
-typedef struct {
-  const real *dy; /* of output 0 */
-  int64_t plane, row, unit;
-} signal;
-
 /* sum[i, j] += dy[i, p] x[p + at[j]] over the positions of a band. */
-PB_INLINE void dots(int m, int v, int64_t rows, int64_t units, signal d, const real *x,
+PB_INLINE void dots(int m, int v, int64_t rows, int64_t units, conv_signal d, const real *x,
                     int64_t x_row, int64_t x_unit, const int64_t *at, real *sums, int64_t ld) {
   vec sum[ROW * TAPS];
   const real *from[TAPS];
@@ -57,13 +54,12 @@ PB_INLINE void dots(int m, int v, int64_t rows, int64_t units, signal d, const r
 
 #define DOTS(M, V) \
   dots(M, V, rows, units, e, x->base, x_row, x->unit, at + j, at_sums + j * LANES, ld)
-/* The same for `outputs` outputs and `taps` taps. */
-static void all_dots(int64_t outputs, int64_t taps, int64_t rows, int64_t units, signal d,
-                     const conv_tile *x, int64_t x_row, const int64_t *at, real *sums, int64_t ld) {
+void conv_sum_dots(int64_t outputs, int64_t taps, int64_t rows, int64_t units, conv_signal d,
+                   const conv_tile *x, int64_t x_row, const int64_t *at, real *sums, int64_t ld) {
   for (int64_t i = 0; i < outputs;) {
     int64_t left = outputs - i;
     int m = left == 5 || left == 6 ? 3 : (int)min_i(ROW, left); /* 3 + 3 beats 4 + 2 */
-    signal e = d;
+    conv_signal e = d;
     e.dy += i * d.plane;
     real *at_sums = sums + i * ld * LANES;
     int64_t j = 0;
@@ -148,12 +144,13 @@ int64_t conv_dots_scratch(const conv_geometry *g) {
 }
 
 /* dy of the panel's outputs in rows [j, j_end) of an image, where the last vector of a row is whole. */
-static signal load_signal(const work *w, const real *dy, int64_t outputs, int64_t j, int64_t rows) {
+static conv_signal load_signal(const work *w, const real *dy, int64_t outputs, int64_t j,
+                               int64_t rows) {
   const conv_geometry *g = &w->job->g;
   int64_t width = g->x.out, padded = (width + LANES - 1) / LANES * LANES;
   if (w->job->blocked || padded == width) {
     int64_t row = width * w->cell;
-    return (signal){dy + j * row, g->y.out * row, row, LANES};
+    return (conv_signal){dy + j * row, g->y.out * row, row, LANES};
   }
   real *copy = w->signal;
   for (int64_t o = 0; o < outputs; o++)
@@ -161,7 +158,7 @@ static signal load_signal(const work *w, const real *dy, int64_t outputs, int64_
       memcpy(copy, dy + (o * g->y.out + r) * width, (size_t)width * sizeof *copy);
       memset(copy + width, 0, (size_t)(padded - width) * sizeof *copy);
     }
-  return (signal){w->signal, rows * padded, padded, LANES};
+  return (conv_signal){w->signal, rows * padded, padded, LANES};
 }
 
 /* Where the panel's taps lie from a position. */
@@ -192,14 +189,13 @@ static void sum_panel(const work *w, panel p) {
                                    (rows - 1) * g->y.stride + (g->y.kernel - 1) * g->y.dilation + 1,
                                    -g->x.pad, columns, g->x.stride, w->job->blocked, w->copy);
       list_taps(w, &t, channels);
-      all_dots(outputs, terms, rows, units, load_signal(w, dy, outputs, j, rows), &t,
-               g->y.stride * t.row, w->at, w->sums, terms);
+      conv_sum_dots(outputs, terms, rows, units, load_signal(w, dy, outputs, j, rows), &t,
+                    g->y.stride * t.row, w->at, w->sums, terms);
     }
   }
 }
 
-/* Sums over the lanes of `count` vectors, in place of the first. */
-static void fold(real *sums, int64_t count, real *out) {
+void conv_fold(const real *sums, int64_t count, real *out) {
   vec group[LANES];
   for (int64_t i = 0; i < count; i += LANES) {
     for (int k = 0; k < LANES; k++)
@@ -230,7 +226,7 @@ static void weights(const work *w, const pb_instr *k, const pb_lane *lane, int64
       int64_t terms = (p.c_end - c) * w->taps, row = w->channels * w->taps;
       real *found = w->sums + (o_end - o) * terms * LANES;
       sum_panel(w, p);
-      fold(w->sums, (o_end - o) * terms, found);
+      conv_fold(w->sums, (o_end - o) * terms, found);
       if (terms == row) hand_over(k, lane, WEIGHT, o * row, (o_end - o) * row, found);
       else
         for (int64_t i = 0; i < o_end - o; i++)

@@ -67,7 +67,6 @@ int64_t conv_sweep_scratch(const conv_geometry *g, bool turned) {
   const conv_way *way = conv_way_for(g);
   if (conv_takes_points(&(conv_sweep_job){.g = *g, .turned = turned}))
     least = most(least, conv_points_scratch(g));
-  if (!turned && conv_takes_blocked_points(g)) least = most(least, conv_blocked_points_scratch(g));
   return most(way ? way->sweep_scratch(g, turned) : 0, lists + most(CONV_TILE, least) + LANES);
 }
 
@@ -237,20 +236,15 @@ bool conv_sweep_pools(const conv_geometry *g, bool blocked, bool keeps) {
   conv_sweep_job job = {.g = *g, .blocked = blocked};
   conv_sweep_part s = part_of(&job);
   const conv_way *way = conv_way_for(g);
-  if (blocked && way) return way->pools;
-  if (blocked) return keeps || s.chunk == s.depth || conv_takes_blocked_points(g);
+  if (blocked) return way ? way->pools : keeps || s.chunk == s.depth; /* or sums go to memory */
   return !keeps && (conv_takes_points(&job) || conv_pools_outputs(&s));
 }
 
 void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
   const conv_geometry *g = &job->g;
   const conv_way *way = job->blocked ? conv_way_for(g) : NULL;
-  if (way) {
+  if (way && !(way->straight && job->turned)) {
     way->sweep(job, lane);
-    return;
-  }
-  if (job->blocked && !job->turned && conv_takes_blocked_points(g)) {
-    conv_by_blocked_points(job, lane);
     return;
   }
   if (conv_takes_points(job)) {

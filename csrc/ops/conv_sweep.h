@@ -47,14 +47,6 @@ bool conv_takes_points(const conv_sweep_job *);
 void conv_by_points(const conv_sweep_job *, const pb_lane *);
 int64_t conv_points_scratch(const conv_geometry *);
 
-#define conv_takes_blocked_points PB_NAME(pb_conv_takes_blocked_points)
-#define conv_by_blocked_points PB_NAME(pb_conv_by_blocked_points)
-#define conv_blocked_points_scratch PB_NAME(pb_conv_blocked_points_scratch)
-/* The same of blocks, forward, where conv_blocked.h has no faster way: see blocked_points.c. */
-bool conv_takes_blocked_points(const conv_geometry *);
-void conv_by_blocked_points(const conv_sweep_job *, const pb_lane *);
-int64_t conv_blocked_points_scratch(const conv_geometry *);
-
 enum { LEAST_OUTPUTS = 3 }; /* of a thread, or of points: with fewer, sharing does not pay */
 
 #endif
