@@ -7,7 +7,8 @@
  * S. Winograd 1980), of which B. Barabasz et al., Error analysis and improving the accuracy of Winograd
  * convolution, TOMS 46, 2020, found that few others round less: y's error, root mean square, float32,
  * 150 terms, is 2.5e-7 of y's for pixels above 0 and 3.6e-7 for those of both signs, where a direct sum
- * has 2.2e-7. A pixel that is not finite makes all M outputs of its column NaN.
+ * has 2.2e-7. The weights' gradient of 64 such images errs by 4.7e-7 of its own, where direct sums one
+ * after another have 7.6e-7. A pixel that is not finite makes all M outputs of its column NaN.
  */
 #ifndef PB_WINOGRAD_ROWS_H
 #define PB_WINOGRAD_ROWS_H
