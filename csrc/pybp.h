@@ -342,6 +342,8 @@ struct pb_plan {
   int32_t weights; /* the source of the rows' weights, doubles [N, 1], or -1 */
   bool sealed;
   bool abreast;    /* pieces of a batch may run side by side, one on each thread; set by seal */
+  double pace[2];  /* seconds of a step: of pieces one after another, and abreast; 0 not known */
+  int32_t paced;   /* steps that were timed, as far as they are counted */
   int32_t threads; /* as many as the largest instruction can feed, set by seal */
   double flops;    /* of a row, forward, set by seal */
   void *cache;     /* workspaces kept for reuse */

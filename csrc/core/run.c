@@ -5,8 +5,9 @@
  *
  * A batch may go through the plan in pieces. Each makes a gradient of its own, and these are added in the
  * pieces' order, so that it does not matter to the bits how many threads work on a piece. Where there are
- * enough pieces for all threads each thread takes one: then they need not meet, and what a thread reads
- * is what it has written, which counts where caches are apart.
+ * enough pieces for all threads each thread may take one: then they need not meet, and what a thread reads
+ * is what it has written, which counts where caches are apart. Where they share one, all threads on one
+ * piece need less of it. Which it is changes as threads move from core to core, so both are timed.
  */
 #include <float.h>
 #include <math.h>
@@ -154,6 +155,11 @@ static double total_weight(const pb_plan *p, const pb_source *source, const int6
 /* A step's pieces are told apart in the upper bits of its number. */
 #define PIECE_SHIFT 40
 
+enum {
+  PACED = 4, /* steps in which pieces run one after another and abreast in turns, to begin with */
+  AGAIN = 32 /* of so many steps one is done the way that was slower */
+};
+
 /* --- training --------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -164,6 +170,8 @@ typedef struct {
   region region;
   pb_lane *abreast;    /* of the threads, each with a workspace of its own; or NULL */
   pb_workspace **side; /* those of all threads, the first of which is `work` */
+  bool apart;          /* in this step pieces do run abreast */
+  double began;        /* when the step did */
   bool stop;           /* written before the last meeting of a step, read after it */
   bool left; /* likewise of a stage of pieces that run abreast: thread 0 was interrupted */
   bool diverged, interrupted;
@@ -176,6 +184,21 @@ typedef struct {
   int64_t steps, next_look;
 } training;
 
+/* The quicker way; the other one too in the first steps, and once in a while. */
+static bool runs_apart(const training *t) {
+  const pb_plan *p = t->plan;
+  if (!t->abreast || p->paced < PACED) return t->abreast && p->paced % 2;
+  return (p->pace[1] < p->pace[0]) == (t->run->step % AGAIN != AGAIN - 1);
+}
+
+static void note_pace(training *t) {
+  pb_plan *p = t->plan;
+  if (!t->abreast || t->n < t->run->batch) return;
+  double *pace = &p->pace[t->apart], took = pb_now() - t->began; /* noise makes none quick */
+  *pace = *pace == 0 || took < *pace ? took : *pace + 0.1 * (took - *pace);
+  if (p->paced < PACED) p->paced++;
+}
+
 static void begin_step(training *t) {
   pb_run *r = t->run;
   if (r->row == 0 && r->shuffle)
@@ -183,6 +206,8 @@ static void begin_step(training *t) {
   t->n = r->rows - r->row < r->batch ? r->rows - r->row : r->batch;
   t->total = total_weight(t->plan, r->source, t->order, r->row, t->n);
   for (int32_t k = 0; k < t->plan->nresult; k++) t->batch_sums[k] = 0;
+  t->apart = runs_apart(t);
+  if (t->abreast) t->began = pb_now();
 }
 
 /* What the optimiser needs for the step, for every group of parameters. */
@@ -226,6 +251,7 @@ static bool time_is_up(training *t) {
 
 static void end_step(training *t) {
   pb_run *r = t->run;
+  note_pace(t);
   r->step++;
   r->last_loss = t->step.loss;
   r->row += t->n;
@@ -334,7 +360,7 @@ static bool run_step(training *t, pb_lane *lane) {
   if (!p->accumulates) return run_piece(t, lane, 0);
   zero(lane, p->grad);
   for (int64_t k = 0, pieces = pieces_of(t); k < pieces;) {
-    bool abreast = t->abreast && pieces - k >= lane->parts;
+    bool abreast = t->apart && pieces - k >= lane->parts;
     if (!(abreast ? run_abreast(t, lane, k) : run_piece(t, lane, k))) return false;
     k += abreast ? lane->parts : 1;
   }

@@ -151,18 +151,25 @@ static void threads(const pb_table *t) {
   }
 }
 
+/* As if the plan had found one of the two ways to be the quicker. */
+static void prefer(pb_plan *p, bool abreast) {
+  p->paced = INT32_MAX, p->pace[abreast] = 1e-9, p->pace[!abreast] = 1e9;
+}
+
 /* Pieces one after the other, or as many at a time as there are threads, with some left over: the same
    bits, and where a loss is no number the same place. */
 static void abreast(const pb_table *t) {
   net s = {TRAINING, 2, {40, 900, 10}, "relu", 0.2, 24, "adam", TREATED | ACCUMULATED};
   dataset d = dataset_new(&s, 100, 5);
   model one = {0};
-  double results[5][4], weight = 0.1, x = d.x[30 * 40];
-  for (int n = 1; n <= 4; n++) {
+  double results[8][4], weight = 0.1, x = d.x[30 * 40];
+  for (int i = 1; i <= 7; i++) {
     model m = net_model(t, &s);
+    int n = (i + 1) / 2; /* threads: once side by side, once the other way */
+    prefer(m.plan, i % 2);
     CHECK(m.plan->abreast && m.plan->threads >= 4, "this plan is meant to have work for threads");
     pb_set_threads(n);
-    pb_run run = run_of(&d, &s, 2, results[n]);
+    pb_run run = run_of(&d, &s, 2, results[i]);
     run.batch = 58, run.piece = 16, run.average = &weight;
     CHECK(pb_train(m.plan, &run) == PB_OK, "training with %d threads fails", n);
     run.epoch = 0, run.row = 0, run.shuffle = false, run.results = results[0];
@@ -171,11 +178,11 @@ static void abreast(const pb_table *t) {
           "%d threads: instruction %d, parameter %d, not the feed", n, (int)run.bad_instr,
           (int)run.bad_param);
     d.x[30 * 40] = x;
-    if (n == 1) {
+    if (i == 1) {
       one = m;
       continue;
     }
-    CHECK(models_equal(&one, &m) && memcmp(results[1], results[n], sizeof results[n]) == 0,
+    CHECK(models_equal(&one, &m) && memcmp(results[1], results[i], sizeof results[i]) == 0,
           "%d threads give other bits than one", n);
     model_free(&m);
   }
@@ -188,7 +195,7 @@ static int questions;
 static bool at_third(void) { return ++questions == 3; }
 
 /* Interrupted among the pieces, a step leaves no trace: the run goes on from its beginning. */
-static void interrupt(const pb_table *t, int threads) {
+static void interrupt(const pb_table *t, int threads, bool abreast) {
   pb_set_threads(threads);
   net s = {TRAINING, 2, {600, 500, 4}, "tanh", 0, 40, "sgd", ACCUMULATED};
   dataset d = dataset_new(&s, 4000, 4);
@@ -196,6 +203,7 @@ static void interrupt(const pb_table *t, int threads) {
   double results[2];
   pb_run run = run_of(&d, &s, 1, results);
   run.batch = 4000, run.piece = 2, run.poll = at_third, questions = 0;
+  prefer(m.plan, abreast);
   pb_status status = pb_train(m.plan, &run);
   if (status == PB_INTERRUPTED) {
     CHECK(run.row == 0 && run.step == 0, "it stands at row %d of step %d", (int)run.row,
@@ -209,7 +217,9 @@ static void interrupt(const pb_table *t, int threads) {
   pb_set_threads(1);
 }
 
-static void interrupted(const pb_table *t) { interrupt(t, 1), interrupt(t, 2); }
+static void interrupted(const pb_table *t) {
+  interrupt(t, 1, false), interrupt(t, 2, false), interrupt(t, 2, true);
+}
 
 /* A weight for every step; 0 leaves the average alone, 1 makes it the parameters. */
 static void averages(const pb_table *t) {
