@@ -21,7 +21,7 @@ import numpy as np
 from bench import data, peers
 
 ROOT = Path(__file__).resolve().parents[1]
-_SETTLE = 0.05  # seconds between turns, for threads that spin before they sleep
+_SETTLE = 0.2  # seconds between turns: threads of OpenBLAS spin for some 80 ms before they sleep
 _POOLS = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
 
 
