@@ -391,3 +391,30 @@ def test_few_narrow_images(filters, channels, height, width, kernel, padding, di
             one = np.concatenate([model.predict(row[None]) for row in x[:count]])
             assert one.tobytes() == few.tobytes()
     np.testing.assert_allclose(model.predictor()(x[:1]), many[:1], **close)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(("channels", "side"), [(4, 14), (16, 10), (16, 30)])
+def test_gradients_of_several_readers_add_up_in_float32(channels, side, kernel, rows):
+    """Of convolutions, transposed ones and sums, by every way: float32 has more of them."""
+    shape = (channels, side, side)
+
+    def net(dtype):
+        image = bp.Input(shape, layout="NCHW")
+        first = bp.Conv2D(channels, 3, padding="same")(image)
+        turned = bp.ConvTranspose2D(channels, kernel, padding=kernel // 2)(first)
+        straight = bp.Conv2D(channels, kernel, padding="same")(first)
+        out = bp.Dense(3)(bp.Flatten()(bp.add([straight, turned, first])))
+        model = bp.Model(image, out)
+        model.compile("sgd", "mse", dtype=dtype, seed=0)
+        return model
+
+    exact, model = net("float64"), net("float32")
+    for name, values in model.parameters.items():
+        exact.parameters[name][...] = values
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(rows, *shape)).astype("f4"), rng.normal(size=(rows, 3))
+    found = model.gradients(x, y)
+    for name, wanted in exact.gradients(x, y).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=0, atol=1e-5 * abs(wanted).max())

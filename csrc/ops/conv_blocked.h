@@ -36,7 +36,7 @@ typedef struct {
   int64_t (*dots_scratch)(const conv_geometry *);
   bool sums;     /* dots knows `sums` */
   bool pools;    /* sweep knows job->pooled */
-  bool straight; /* sweep knows no job that is turned */
+  bool straight; /* sweep knows no job that is turned or adds */
 } conv_way;
 
 #define conv_winograd PB_NAME(pb_conv_winograd)

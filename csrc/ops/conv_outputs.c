@@ -291,9 +291,9 @@ static bool outputs_fit(const conv_sweep_part *s) {
   const conv_geometry *g = &job->g;
   int64_t wide = g->x.out, whole = (wide + LANES - 1) / LANES * LANES, count = g->y.out * wide;
   int64_t last = (g->channels - 1) % s->chunk + 1; /* channels of the last chunk */
-  return LANES > 1 && !job->turned && !job->blocked && g->groups == 1 && g->y.stride == 1 &&
-         g->x.stride == 1 && 4 * wide <= 3 * whole && pieces_fit(wide) && count >= 2 * LANES &&
-         last * g->y.kernel * g->x.kernel >= LANES && g->outputs % LANES == 0;
+  return LANES > 1 && !job->turned && !job->add && !job->blocked && g->groups == 1 &&
+         g->y.stride == 1 && g->x.stride == 1 && 4 * wide <= 3 * whole && pieces_fit(wide) &&
+         count >= 2 * LANES && last * g->y.kernel * g->x.kernel >= LANES && g->outputs % LANES == 0;
 }
 
 bool conv_pools_outputs(const conv_sweep_part *s) { return outputs_fit(s) && takes_points(s); }

@@ -38,7 +38,7 @@ static points_plan plan_of(const conv_geometry *g) {
 bool conv_takes_points(const conv_sweep_job *job) {
   const conv_geometry *g = &job->g;
   int64_t wide = g->x.out, whole = (wide + LANES - 1) / LANES * LANES;
-  return winograd_rows_fit(&g->y) && !job->turned && !job->blocked && g->groups == 1 &&
+  return winograd_rows_fit(&g->y) && !job->turned && !job->add && !job->blocked && g->groups == 1 &&
          g->x.stride == 1 && g->x.kernel <= LANES && 4 * wide > 3 * whole &&
          g->outputs >= LEAST_OUTPUTS &&
          g->outputs <= MOST / (WINOGRAD_POINTS * g->channels * g->x.kernel) &&

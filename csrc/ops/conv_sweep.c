@@ -243,7 +243,7 @@ bool conv_sweep_pools(const conv_geometry *g, bool blocked, bool keeps) {
 void conv_sweep(const conv_sweep_job *job, const pb_lane *lane) {
   const conv_geometry *g = &job->g;
   const conv_way *way = job->blocked ? conv_way_for(g) : NULL;
-  if (way && !(way->straight && job->turned)) {
+  if (way && !(way->straight && (job->turned || job->add))) {
     way->sweep(job, lane);
     return;
   }
