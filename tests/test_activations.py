@@ -340,3 +340,10 @@ def test_every_activation_comes_back_from_its_file(tmp_path):
 def test_summary_names_activations_with_arguments():
     model = bp.Sequential([bp.Input(2), bp.Dense(3, bp.Activation("elu", alpha=0.5)), bp.PReLU()])
     assert "Dense elu" in model.summary()
+
+
+def test_a_name_may_be_drawn_by_numpy():
+    drawn = np.random.default_rng(0).choice(["relu", "relu"])
+    layers = [bp.Dense(2, activation=drawn), bp.Activation(drawn)]
+    assert [type(layer.activation) for layer in layers] == [str, str]
+    assert bp.Sequential([bp.Input(3), *layers]).layers

@@ -165,7 +165,7 @@ def _op_of(given: object, what: str) -> str | Function | None:
         raise TypeError(f"{what}: activation must be a name, a function or None, got {given!r}")
     if given not in ACTIVATIONS:
         raise unknown(f"activation for {what}", given, ACTIVATIONS | {"linear"})
-    return given
+    return str(given)  # a name that NumPy has drawn is a np.str_
 
 
 def activation_of(given: object, what: str) -> str | Function | Activation | PReLU | None:
