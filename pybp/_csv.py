@@ -7,7 +7,8 @@ import math
 import os
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
@@ -83,18 +84,18 @@ def load_csv(
     path = Path(path)
     if task not in (None, "classification", "regression"):
         raise ValueError(f"task must be 'classification', 'regression' or None, not {task!r}")
-    lines = _lines(path)
-    names, named, rows = _columns(path, lines, [target, *(features or [])], header)
-    target_at = None if target is None else _position(path, names, target)
-    if features is None:
-        dropped = {_position(path, names, column) for column in drop}
-        columns = [i for i in range(len(names)) if i != target_at and i not in dropped]
-    else:
-        columns = [_position(path, names, column) for column in features]
-    if not columns:
-        raise ValueError(f"{path}: no column is left for the features ({_quoted(names)})")
+    with closing(_lines(path)) as lines:
+        names, named, rows = _columns(path, lines, [target, *(features or [])], header)
+        target_at = None if target is None else _position(path, names, target)
+        if features is None:
+            dropped = {_position(path, names, column) for column in drop}
+            columns = [i for i in range(len(names)) if i != target_at and i not in dropped]
+        else:
+            columns = [_position(path, names, column) for column in features]
+        if not columns:
+            raise ValueError(f"{path}: no column is left for the features ({_quoted(names)})")
+        x, labels, at = _values(path, rows, columns, target_at, names, named)
 
-    x, labels, at = _values(path, rows, columns, target_at, names, named)
     feature_names = [names[i] for i in columns]
     if target_at is None:
         return Table(x, None, feature_names)
@@ -143,18 +144,21 @@ def csv_columns(
     one of the `expected` names is a header.
     """
     path = Path(path)
-    names, named, _ = _columns(path, _lines(path), list(expected), header)
+    with closing(_lines(path)) as lines:
+        names, named, _ = _columns(path, lines, list(expected), header)
     return names, named
 
 
 def csv_cells(path: str | os.PathLike[str], column: int, header: bool) -> list[str]:
     """The texts of one column, counted from 1, as they stand there; "" where a line ends early."""
-    _, _, rows = _columns(Path(path), _lines(Path(path)), [], header)
-    return [cells[column - 1].strip() if column <= len(cells) else "" for _, cells in rows]
+    path = Path(path)
+    with closing(_lines(path)) as lines:
+        _, _, rows = _columns(path, lines, [], header)
+        return [cells[column - 1].strip() if column <= len(cells) else "" for _, cells in rows]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Cells]]:
-    """Number and cells of each line that is not blank."""
+def _lines(path: Path) -> Generator[tuple[int, Cells], None, None]:
+    """Number and cells of each line that is not blank. The file is open until this is closed."""
     with path.open(encoding="utf-8-sig", newline="") as stream:
         try:
             first = ""

@@ -9,7 +9,7 @@ import contextlib
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -202,11 +202,15 @@ def _fetch(url: str, published: _Published, out: IO[bytes]) -> None:
 
 
 def _read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
+    with contextlib.closing(_chunks(path)) as pieces:
+        return _idx(path, dims, pieces)
+
+
+def _idx(path: Path, dims: int, pieces: Iterator[bytes]) -> NDArray[np.uint8]:
     """An idx file of bytes: 0, 0, type 8, number of axes, their big-endian sizes, the items.
 
     Nothing is allocated on the header's word: reading stops one byte after what it promises.
     """
-    pieces = _chunks(path)
     header_size = 4 + 4 * dims
     data = bytearray()
     while len(data) < header_size and (chunk := next(pieces, b"")):
@@ -238,8 +242,11 @@ def _read_idx(path: Path, dims: int) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, items, header_size).reshape(shape)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, decompressed when it is named .gz; damage is a ValueError."""
+def _chunks(path: Path) -> Generator[bytes, None, None]:
+    """The bytes of a file, decompressed when it is named .gz; damage is a ValueError.
+
+    The file is open until this is closed.
+    """
     import gzip
     import zlib
 

@@ -24,6 +24,17 @@ def threads_restored():
     bp.set_num_threads(before)
 
 
+@pytest.fixture
+def still_open(tmp_path):
+    """Names of the files below tmp_path that this process holds open; none where Linux is not."""
+
+    def names():
+        found = {os.path.realpath(link) for link in Path("/proc/self/fd").glob("*")}
+        return sorted(path for path in found if path.startswith(os.path.realpath(tmp_path)))
+
+    return names
+
+
 @pytest.fixture(scope="session")
 def data_root():
     """Folder of the real data sets: $PYBP_TEST_DATA, or ../shared/data beside the repository."""

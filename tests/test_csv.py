@@ -190,10 +190,11 @@ def test_the_task_can_be_told(table):
         ("a," + "x" * 200_000, {}, ["not a table"]),
     ],
 )
-def test_refused(table, text, options, words):
+def test_refused(table, still_open, text, options, words):
     path = table(text)
     with pytest.raises(ValueError) as caught:
         load_csv(path, **options)
+    assert not still_open()
     for word in [str(path), *words]:
         assert word in str(caught.value)
 

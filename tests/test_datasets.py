@@ -270,11 +270,13 @@ WHOLE = contents()
         (LABELS, idx(np.full(TRAIN, 10, np.uint8)), "label is 10"),
         (IMAGES, idx(np.zeros((TRAIN, 27, 28), np.uint8)), "27, 28"),
     ],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else None,
 )
-def test_damaged_files_are_named(tmp_path, name, content, words, compressed):
+def test_damaged_files_are_named(tmp_path, still_open, name, content, words, compressed):
     write(tmp_path, compressed, **{name: content})
     with pytest.raises(ValueError, match=words) as caught:
         datasets.mnist(tmp_path)
+    assert not still_open()
     assert str(tmp_path) in str(caught.value)
 
 
