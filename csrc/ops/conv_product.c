@@ -152,6 +152,7 @@ static void product_pooled(const conv_terms *sum, int64_t outputs, const conv_re
         for (int i = 0; i < 4; i++) {
           p[k + i].in = in + i / 2 * r->in_row + i % 2 * r->in_column;
           p[k + i].out = out ? out + i / 2 * r->out_row + i % 2 * r->out_column : NULL;
+          p[k + i].lanes = LANES;
         }
         p[k].pooled = r->pooled + row * r->pooled_row + column * LANES;
         if (++n < windows && ++column == wide) column = 0, row++;

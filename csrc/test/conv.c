@@ -1,6 +1,7 @@
 /* Convolutions against loops over every tap, of all sizes about those of tiles, with padding on one side
- * or on all: of blocked tensors Winograd's, pointwise, depthwise and general ones, of plain images those
- * with outputs in the lanes of vectors and those by points, also with the pooling behind them.
+ * or on all: of blocked tensors Winograd's along both axes or down the columns, pointwise, depthwise and
+ * general ones, of plain images those with outputs in the lanes of vectors and those by points, also with
+ * the pooling behind them.
  */
 #include <float.h>
 #include <math.h>
