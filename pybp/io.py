@@ -111,9 +111,8 @@ def _graph(model: Model) -> dict[str, Any]:
     from_models = any(step.origin for step in network.steps)  # which may have equal names
     if type(model).__name__ == "Sequential" and not from_models:
         return described
-    number = {id(layer): i for i, layer in enumerate(model.layers)}
-    described["calls"] = [[number[id(s.layer)], list(s.inputs)] for s in network.steps]
-    return described | {"inputs": list(network.inputs), "outputs": list(network.outputs)}
+    ends = {"inputs": list(network.inputs), "outputs": list(network.outputs)}
+    return described | {"calls": network.calls} | ends
 
 
 def _checksum(data: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
@@ -148,6 +147,7 @@ def _build(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model
     from pybp.model import Model
     from pybp.network import restored
     from pybp.sequential import Sequential
+    from pybp.state import restore
 
     kinds = layers.kinds()
     made = [from_data(kinds, data, "layer") for data in description["layers"]]
@@ -158,5 +158,5 @@ def _build(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> Model
     else:
         model = Sequential(made)
     model.metadata.update(description["metadata"])
-    model.restore(description, tensors)
+    restore(model, description, tensors)
     return model

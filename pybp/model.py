@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pybp.goals import Goal
-    from pybp.losses import Loss
     from pybp.network import Network
     from pybp.request import Lowered, Request
     from pybp.results import Results
@@ -197,11 +196,6 @@ class Model:
     def _output(self) -> Node:
         """The first output."""
         return self._outputs[0]
-
-    @property
-    def _loss(self) -> Loss:
-        """The loss of the first output."""
-        return self._goals[0].loss
 
     # -- plans ------------------------------------------------------------------------------------
 
@@ -493,8 +487,13 @@ class Model:
 
         return state.state(self)
 
-    def restore(self, state: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
-        """Become what `state` and `tensors` describe; checked before anything changes."""
-        from pybp.state import restore
+    def __getstate__(self) -> dict[str, Any]:
+        from pybp import state
 
-        restore(self, state, tensors)
+        with self._exclusive("pickle and copy", in_callback=True):
+            return state.kept(self)
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        from pybp import state
+
+        state.revive(self, kept)

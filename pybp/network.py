@@ -59,6 +59,12 @@ class Network:
             len(before) - 1,
         )
 
+    @property
+    def calls(self) -> list[list[Any]]:
+        """Which layer, by its place in `layers`, each step calls on which steps before."""
+        number = {id(layer): i for i, layer in enumerate(self.layers)}
+        return [[number[id(step.layer)], list(step.inputs)] for step in self.steps]
+
     def nodes(self, which: Sequence[int]) -> list[Node]:
         return [self.steps[i].node for i in which]
 
@@ -302,7 +308,7 @@ def traced(inputs: object, outputs: object) -> Network:
 
 
 def restored(layers: Sequence[Layer], calls: Any, inputs: Any, outputs: Any) -> Network:
-    """The network of a model file: calls are [layer, [step, ...]], each on steps before it."""
+    """The network of a model that was stored: `calls` are as `Network.calls` has them."""
     uses: list[Use] = []
     for number, (layer, steps) in enumerate(calls):
         before = tuple(_index(i, number) for i in steps)

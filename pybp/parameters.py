@@ -72,10 +72,20 @@ def inherit_frozen(model: Model) -> None:
                 p.trainable = theirs[of][name + p.name[len(step) :]]
 
 
+def _source(step: Step) -> Origin | None:
+    """The compiled model that a layer was taken from, and its name there."""
+    return next((pair for pair in _origins(step) if pair[0]._store is not None), None)
+
+
+def inherits(model: Model) -> bool:
+    """Whether layers were taken from compiled models."""
+    return any(_source(step) for step in model.network.steps)
+
+
 def inherit(model: Model, store: ParameterStore) -> None:
     """Values for the layers that were taken from compiled models, out of those."""
     for step in model.network.steps:
-        found = next((pair for pair in _origins(step) if pair[0]._store is not None), None)
+        found = _source(step)
         if found is None:
             continue
         of, name = found

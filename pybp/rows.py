@@ -61,9 +61,10 @@ def weighed(model: Model, sources: Sources, class_weight: object) -> Sources:
             f"class_weight needs a model of one output, and this one has several ({names}): weigh "
             "rows with sample_weight, or outputs with compile(loss_weights=...)"
         )
+    (goal,) = model._goals
     last = _data(model)
     given = sources[last - 1], *sources[last:]
-    found = weights.of_classes(class_weight, model._loss, given, model._output, model.dtype)
+    found = weights.of_classes(class_weight, goal.loss, given, goal.output, model.dtype)
     return (*sources[:last], found)
 
 

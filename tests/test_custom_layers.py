@@ -218,7 +218,7 @@ def test_other_optimisers(optimizer):
 def test_full_batches():
     own, built_in = model(bp.Dense(3), loss=squared), model(bp.Dense(3))
     for net in (own, built_in):
-        net.compile("lbfgs", net._loss, dtype="float64")
+        net.compile("lbfgs", net._goals[0].loss, dtype="float64")
         net.fit(X, Y, epochs=4, batch_size=50, verbose=0)
     np.testing.assert_allclose(own.predict(X), built_in.predict(X), atol=1e-9)
 
