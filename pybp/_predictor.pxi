@@ -14,6 +14,36 @@ cdef void describe(pb_source *s, bint single, int64_t rows, int64_t cols, void *
     s.row_stride = s.col_stride * cols
 
 
+cdef struct pattern:
+    # Of a row with several axes: their sizes beyond one. Where there are none, any row of the right
+    # number of values will do.
+    int axes
+    cnp.npy_intp size[PB_MAX_DIMS]
+
+
+cdef int fill_pattern(pattern *p, tuple sizes) except -1:
+    if len(sizes) > PB_MAX_DIMS:
+        raise ValueError(f"a row has at most {PB_MAX_DIMS} axes, got {sizes}")
+    p.axes = len(sizes)
+    for i, size in enumerate(sizes):
+        p.size[i] = size
+    return 0
+
+
+cdef bint suits(cnp.ndarray array, const pattern *row) noexcept:
+    """Whether rows of the right number of values are flat or have the axes in their order."""
+    cdef int axis, k = 0
+    if row.axes == 0 or cnp.PyArray_NDIM(array) <= 2:
+        return True
+    for axis in range(1, cnp.PyArray_NDIM(array)):
+        if cnp.PyArray_DIM(array, axis) == 1:
+            continue
+        if k == row.axes or cnp.PyArray_DIM(array, axis) != row.size[k]:
+            return False
+        k += 1
+    return True
+
+
 @cython.final
 cdef class Shortcut:
     """`predict` for what needs no preparation, a few rows of the model's own dtype and layout: at
@@ -22,14 +52,16 @@ cdef class Shortcut:
 
     cdef Plan few, many
     cdef int64_t least, size, out_size
+    cdef pattern row
     cdef int out_ndim, type
     cdef cnp.npy_intp out_shape[8]
     cdef bint single
     cdef double limit
     cdef int64_t flops
 
-    def __cinit__(self, Plan few, Plan many, int64_t least, tuple shape, int64_t size,
+    def __cinit__(self, Plan few, Plan many, int64_t least, tuple shape, tuple row, int64_t size,
                   double limit, int64_t flops):
+        fill_pattern(&self.row, row)
         self.few, self.many, self.least = few, many, least
         self.size, self.limit, self.flops = size, limit, flops
         self.out_ndim, self.out_size = 1 + len(shape), 1
@@ -51,7 +83,7 @@ cdef class Shortcut:
             return None
         array = <cnp.ndarray> x
         if (cnp.PyArray_TYPE(array) != self.type or not cnp.PyArray_ISCARRAY_RO(array) or
-                cnp.PyArray_NDIM(array) < 2):
+                cnp.PyArray_NDIM(array) < 2 or not suits(array, &self.row)):
             return None
         n = cnp.PyArray_DIM(array, 0)
         plan = self.few if n < self.least else self.many
@@ -91,13 +123,15 @@ cdef class Predictor:
     cdef pb_source result
     cdef readonly cnp.ndarray out
     cdef int64_t batch, size
+    cdef pattern row
     cdef int type
     cdef bint brief
     cdef pb_gate gate
     cdef object slow
 
-    def __cinit__(self, Plan plan, int64_t batch, tuple shape, int64_t size, double limit,
-                  int64_t flops, slow):
+    def __cinit__(self, Plan plan, int64_t batch, tuple shape, tuple row, int64_t size,
+                  double limit, int64_t flops, slow):
+        fill_pattern(&self.row, row)
         self.plan, self.batch, self.size, self.slow = plan, batch, size, slow
         holds = getattr(sys, "_is_gil_enabled", None)
         self.brief = batch * flops < FLOPS_UNDER_GIL and (holds is None or holds())
@@ -133,6 +167,7 @@ cdef class Predictor:
         array = <cnp.ndarray> x
         if (cnp.PyArray_TYPE(array) != self.type or not cnp.PyArray_ISCARRAY_RO(array) or
                 cnp.PyArray_SIZE(array) != self.size * self.batch or
+                not suits(array, &self.row) or
                 (cnp.PyArray_NDIM(array) < 2 and self.batch > 1) or
                 (cnp.PyArray_NDIM(array) > 1 and cnp.PyArray_DIM(array, 0) != self.batch)):
             return self.slow(self, x)

@@ -92,11 +92,17 @@ def as_rows(value: object, node: Node, what: str) -> np.ndarray:
         listed = isinstance(value, list | tuple) and np.ndim(value[0]) == len(shape) + 1
         remedy = "; pass the array itself, not a list of arrays" if listed else ""
         raise ValueError(f"{wanted} got {array.shape}{remedy}")
-    if node.layout and array.ndim > 2 and long_axes(array.shape[1:]) != long_axes(shape):
-        raise ValueError(
-            f"{wanted} got {array.shape}: name its axes by `layout`, or move them with np.moveaxis"
-        )
+    long = axes_of(node)
+    if long and array.ndim > 2 and long_axes(array.shape[1:]) != long:
+        named = ", or say the layout they have in bp.Input" if node.layout else ""
+        raise ValueError(f"{wanted} got {array.shape}: move the axes with np.moveaxis{named}")
     return array if array.ndim == 2 else array.reshape(len(array), size)
+
+
+def axes_of(node: Node) -> tuple[int, ...]:
+    """The sizes that tell the order of a row's axes; none where it has one axis."""
+    shape = given_shape(node)
+    return long_axes(shape) if len(shape) > 1 else ()
 
 
 def largest(dtype: np.dtype, scale: float = 1.0) -> float:

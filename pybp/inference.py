@@ -124,10 +124,12 @@ def _plan_for(model: Model, arrays: tuple[Any, ...], rows: int) -> Lowered:
     return model._plan(("predict", kind, "few"), lambda: request(False))
 
 
-def _reading(model: Model, lowered: Lowered) -> tuple[int, float, int]:
-    """Of a row: its values, how large they may be, and the arithmetic that it takes."""
+def _reading(model: Model, lowered: Lowered) -> tuple[tuple[int, ...], int, float, int]:
+    """Of a row: the order of its axes where it has several, its values, how large they may be, and
+    the arithmetic that it takes."""
     (feed,), (limit,) = model.network.nodes(model.network.inputs), binding.limits(model)
-    return math.prod(feed.shape), limit, sum(node.flops for node in lowered.order)
+    flops = sum(node.flops for node in lowered.order)
+    return data.axes_of(feed), math.prod(feed.shape), limit, flops
 
 
 def _map(

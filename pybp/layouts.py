@@ -63,9 +63,9 @@ def given_shape(node: Node) -> tuple[int, ...]:
     return tuple(node.shape[axis] for axis in ORDERS[node.layout or "NCHW"])
 
 
-def long_axes(shape: tuple[int, ...]) -> list[int]:
+def long_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The sizes that tell the order of axes: (28, 28) and (28, 28, 1) are one image."""
-    return [size for size in shape if size != 1]
+    return tuple(size for size in shape if size != 1)
 
 
 def same_memory(shape: tuple[int, ...], layout: str) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from refusal import says
 
 import pybp as bp
 from pybp import ops as o
@@ -127,6 +128,25 @@ def test_images_in_another_layout_are_refused():
         model.predict(np.zeros((5, 8, 8, 3)))
     with pytest.raises(ValueError, match=r"\(N, 3, 8, 8\), layout NCHW, got \(5, 8, 8, 1\)"):
         model.predict(np.zeros((5, 8, 8, 1)))
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((3, 8, 8), "NCHW"), ((4, 6), None)])
+def test_rows_whose_axes_lie_otherwise_are_refused_on_every_way(shape, layout):
+    """Also on the short ways, once a prediction has opened them."""
+    model = bp.Sequential([bp.Input(shape, layout=layout), bp.Flatten(), bp.Dense(2)])
+    model.compile("sgd", "mse", seed=0)
+    x = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
+    predictor = model.predictor(4)
+    expected = model.predict(x)
+    for given in (x, x.reshape(4, -1), x[:, None], x[..., None]):
+        for way in (model.predict, predictor):
+            np.testing.assert_array_equal(way(given), expected)
+    turned = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    for given in (turned, x.reshape(4, 2, -1), x.reshape(4, -1, 3)):
+        for way in (model.predict, predictor, lambda x: model.evaluate(x, expected)):
+            with pytest.raises(ValueError) as caught:
+                way(given)
+            says(caught, "input0", str(given.shape), "np.moveaxis")
 
 
 def test_bad_layouts_are_refused():
