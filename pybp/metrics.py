@@ -25,7 +25,8 @@ from pybp.checks import whole
 from pybp.described import Described, from_data, to_data
 from pybp.errors import unknown
 from pybp.graph import Node
-from pybp.layouts import by_place, channels, given_shape, moved
+from pybp.layouts import by_place, channels, given_shape
+from pybp.losses.base import ending
 
 if TYPE_CHECKING:
     from pybp.results import Part
@@ -326,7 +327,7 @@ def _positives(results: Part, y: Array, output: Array) -> tuple[Array, Array]:
     """What is positive in targets and in predictions, (N, C) both."""
     classes = output.shape[1]
     if results.loss.binary(results.output, results.width):
-        probable = moved(results.output)[0].op == "sigmoid"
+        probable = ending(results.output)[0].op == "sigmoid"
         threshold = 0.5 if probable else results.loss.threshold(results.output)
         return y > 0.5, output > threshold
     label = y[:, 0].astype(int) if y.shape[1] == 1 else y.argmax(axis=1)

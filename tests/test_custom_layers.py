@@ -462,3 +462,28 @@ def test_a_weight_that_is_one_number_can_be_drawn(init):
     net = model(Gain(), bp.Dense(3))
     assert net.parameters["gain0.gain"].shape == ()
     bp.testing.gradcheck(net, X, Y)
+
+
+class PlusOutside(bp.Layer):
+    """Uses a node that it is not called on."""
+
+    def __init__(self, outside, name=None):
+        super().__init__(name)
+        self._outside = outside
+
+    def build(self, x, name):
+        return x + 2 * self._outside
+
+
+def test_values_from_outside_are_refused():
+    """Nodes of no model would read whichever array is the first one."""
+    x, z = bp.Input(2), bp.Input(2, name="z")
+    with pytest.raises(ValueError, match=r"'plusoutside0'.*of layer 'z'.*merges = True"):
+        PlusOutside(z)(x)
+    with pytest.raises(ValueError, match=r"'dense0'.*'<lambda>' uses.*of layer 'z'.*one value"):
+        bp.Dense(2, lambda v: v + z)(x)
+    net = bp.Model([x, z], bp.concat([x, bp.Dense(1)(z)]))
+    for outside in (z, 2 * bp.Dense(1)(x)):
+        with pytest.raises(ValueError, match=r"loss '<lambda>' uses.*y_true and y_pred alone"):
+            net.compile(loss=lambda y_true, y_pred, own=outside: o.mean(y_pred - y_true) + own)
+            net.evaluate([X[:, :2], X[:, :2]], X[:, :3])

@@ -277,3 +277,40 @@ def test_kl_divergence_of_labels_says_what_to_use():
     use = USES["kl_divergence"]
     with pytest.raises(ValueError, match="cross_entropy"):
         use.model().fit(X, Y["labels"])
+
+
+# -- functions of bp.ops that end a model ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", ["sigmoid", "softmax", "tanh"])
+def test_an_activation_is_one_however_it_is_written(last):
+    """The loss takes the scores before it in all three cases, and never applies it twice."""
+    function = getattr(bp.ops, last)
+    labels = (X[:, 0] > 0).astype(int)
+    loss = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy", "tanh": "hinge"}[last]
+    units = 2 if last == "softmax" else 1
+    found = []
+    for end in (
+        lambda x: bp.Dense(units, last)(x),
+        lambda x: bp.Dense(units, function)(x),
+        lambda x: function(bp.Dense(units)(x)),
+    ):
+        x = bp.Input(X.shape[1])
+        model = bp.Model(x, end(x))
+        model.compile("sgd", loss, ["accuracy"], "float64", seed=0)
+        history = model.fit(X, labels, epochs=3, verbose=0).history
+        found.append((history, model.predict(X)))
+    for history, prediction in found[1:]:
+        np.testing.assert_allclose(prediction, found[0][1], rtol=1e-12)
+        for name, values in history.items():
+            np.testing.assert_allclose(values, found[0][0][name], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"), [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")]
+)
+def test_a_mean_of_probabilities_is_no_score(activation, loss):
+    x = bp.Input(4)
+    model = bp.Model(x, bp.average([bp.Dense(3, activation)(x), bp.Dense(3, activation)(x)]))
+    with pytest.raises(ValueError, match=f"{loss}.*'average0' is a sum of.*{activation}"):
+        model.compile(loss=loss)

@@ -11,7 +11,7 @@ from pybp.described import from_data
 from pybp.described import name_of as name_of_thing
 from pybp.errors import unknown
 from pybp.graph import ACTIVATIONS, Node, topological
-from pybp.layers.base import Layer, under
+from pybp.layers.base import Layer, made_of, under
 from pybp.layers.trained import TrainedLayer
 from pybp.layouts import given_shape, in_given_order, over_channels
 
@@ -141,6 +141,8 @@ def _applied(function: Function, x: Node, name: str) -> Node:
             f"layer {name!r}: activation {what!r} must give a symbolic value made of its argument, "
             f"got {type(y).__name__}"
         )
+    remedy = "it is a function of one value; a layer with merges = True takes several"
+    made_of(y, [x], f"layer {name!r}: activation {what!r}", remedy)
     if (given_shape(y), y.batched) != (given_shape(x), x.batched):
         raise ValueError(
             f"layer {name!r}: activation {what!r} makes rows of shape {given_shape(y)} of rows of "

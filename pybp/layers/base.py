@@ -187,8 +187,26 @@ def _entrance(node: Node, name: str) -> Node:
     return Node("identity", (node,), layer=name) if node.op == "view" else node
 
 
+def made_of(y: Node, given: Sequence[Node], what: str, remedy: str) -> None:
+    """Refuse a value of a user's function that uses the outputs of layers which it was not given:
+    those are of no model yet, and would stay so."""
+    stack, seen = [y], {id(node) for node in given}
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        if node.call is not None:
+            raise ValueError(
+                f"{what} uses the output of layer {node.layer!r}, which it was not given: {remedy}"
+            )
+        seen.add(id(node))
+        stack.extend(node.inputs)
+
+
 def _take_over(layer: Layer, name: str, y: Node, inputs: Sequence[Node]) -> None:
     """All nodes between the inputs and y become the layer's."""
+    remedy = "set merges = True in the class, and call the layer on a list of all that it uses"
+    made_of(y, inputs, f"layer {name!r}: build", remedy)
     stack, seen = [y], {id(node) for node in inputs}
     while stack:
         node = stack.pop()

@@ -9,7 +9,7 @@ import numpy as np
 from pybp import data
 from pybp._core import Source
 from pybp.described import Described
-from pybp.graph import Node
+from pybp.graph import OPS, Node
 from pybp.layouts import channels, move, moved, order_of
 
 # Ops that may end in scores: no activation, or the functions of a custom layer.
@@ -45,7 +45,7 @@ class Loss(Described):
 
     def threshold(self, output: Node) -> float:
         """Where a single score parts class 0 from class 1."""
-        return 0.0 if moved(output)[0].op == "tanh" else 0.5
+        return 0.0 if ending(output)[0].op == "tanh" else 0.5
 
     def probable(self, output: Node, values: np.ndarray) -> np.ndarray:
         """Outputs (N, C) of which a larger one is more probable, across the rows too."""
@@ -72,9 +72,21 @@ class Loss(Described):
         return Node(op, (self.scores(output), target, *weights), attrs=attrs, layer="loss")
 
 
+def ending(output: Node) -> tuple[Node, list[Node]]:
+    """The node whose values the output moves, and how; a function of `bp.ops` as the op it is."""
+    last, steps = moved(output)
+    if last.op == "expression":
+        from pybp.fuse import steps_of
+
+        (name, operands), *more = steps_of(last) or [("", ())]
+        if not more and name in OPS:
+            last = Node(name, (last.inputs[int(operands[0])],), layer=last.layer)
+    return last, steps
+
+
 def logits(name: str, output: Node, *activations: str) -> Node:
     """What goes into the last layer's activation, for a loss that includes it."""
-    last, steps = moved(output)
+    last, steps = ending(output)
     if last.op in activations:
         order, scores = order_of(last, steps), last.inputs[0]
         if (order == np.arange(len(order))).all():
@@ -89,6 +101,12 @@ def logits(name: str, output: Node, *activations: str) -> Node:
         raise ValueError(
             f"loss {name!r} takes a last layer with {', '.join(activations)} or no activation, "
             f"layer {output.layer!r} ends in {output.op}"
+        )
+    blended = {ending(part)[0].op for part in last.inputs} if last.op == "add" else set()
+    if blended and blended <= {*activations}:
+        raise ValueError(
+            f"loss {name!r} takes scores, and layer {output.layer!r} is a sum of what has been "
+            f"through {', '.join(sorted(blended))}: sum what goes into it, or use loss='mse'"
         )
     return output
 

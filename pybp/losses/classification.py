@@ -11,8 +11,8 @@ from pybp import data
 from pybp._core import Source
 from pybp.checks import real
 from pybp.graph import Node
-from pybp.layouts import by_place, channels, given_shape, long_axes, moved
-from pybp.losses.base import OPEN, Loss, logits, refuse_rows
+from pybp.layouts import by_place, channels, given_shape, long_axes
+from pybp.losses.base import OPEN, Loss, ending, logits, refuse_rows
 
 
 def is_labels(array: np.ndarray, places: int = 1) -> bool:
@@ -77,7 +77,7 @@ class Softmax(Loss):
         return by_place(Node("reshape", (target,), shape=output.shape, layout=output.layout))
 
     def probable(self, output: Node, values: np.ndarray) -> np.ndarray:
-        if moved(output)[0].op in ("softmax", "log_softmax"):
+        if ending(output)[0].op in ("softmax", "log_softmax"):
             return values
         powers = np.exp(values - values.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
@@ -224,7 +224,7 @@ class Focal(Loss):
 
     def _form(self, output: Node) -> Loss:
         """The cross-entropy whose targets and scores it shares."""
-        sigmoid = moved(output)[0].op == "sigmoid" or channels(output) == 1
+        sigmoid = ending(output)[0].op == "sigmoid" or channels(output) == 1
         form: Loss = BinaryCrossEntropy() if sigmoid else CrossEntropy()
         form.name = self.name
         return form
@@ -299,7 +299,7 @@ class Hinge(Loss):
         return 0.0
 
     def scores(self, output: Node) -> Node:
-        if output.op not in ("dense", "identity", "tanh"):
+        if ending(output)[0].op not in ("dense", "identity", "tanh"):
             raise ValueError(
                 f"loss {self.name!r} takes a last layer with tanh or without activation, whose "
                 f"scores reach -1 and 1, layer {output.layer!r} ends in {output.op}"

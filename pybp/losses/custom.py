@@ -11,6 +11,7 @@ import numpy as np
 from pybp import data
 from pybp._core import Source
 from pybp.graph import Node
+from pybp.layers.base import made_of
 from pybp.losses.base import Loss
 
 
@@ -72,5 +73,7 @@ class Custom(Loss):
                 f"loss {self.name!r} must give a symbolic value made of y_true and y_pred, got "
                 f"{type(value).__name__}"
             )
+        remedy = "a loss is made of y_true and y_pred alone; give the model one more output instead"
+        made_of(value, (target, output), f"loss {self.name!r}", remedy)
         found = ops.mean(value)
         return Node("row_value", (found, *weights), attrs={"mean": 1}, layer="loss")
