@@ -122,6 +122,7 @@ def _call_of(node: Node) -> Call:
             )
         from pybp.layers.operation import Operation  # few need it
 
-        operation = Operation(node.op, layout=node.layout or None, **node.attrs)
+        shape = node.shape if node.op == "reshape" else None  # nothing else tells it
+        operation = Operation(node.op, layout=node.layout or None, shape=shape, **node.attrs)
         node.call = Call(operation, node.inputs)
     return node.call

@@ -88,7 +88,7 @@ def _size(node: Node, values: dict[int, np.ndarray], dtype: np.dtype) -> Any:
             for x, turned in zip(inputs, node.attrs.values(), strict=True)
         )
         return a.shape[-1] * (a @ b)
-    if node.op == "fold" and node.attrs["kind"] == PRODUCT:
+    if node.op == "fold" and node.attrs["how"] == PRODUCT:
         return (inputs[0].size // max(1, math.prod(node.shape)) - 1) * values[id(node)]
     if node.op == "scan" and node.attrs["product"]:
         return np.arange(node.shape[-1]) * values[id(node)]

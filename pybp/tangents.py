@@ -197,7 +197,7 @@ def _one_by_one(x: Node, t: Node) -> Node:
 
 
 def _fold(node: Node, t: Node) -> Tangent:
-    kind, (x,) = node.attrs["kind"], node.inputs
+    kind, (x,) = node.attrs["how"], node.inputs
     if kind > 2:
         return None
     if kind == 2:

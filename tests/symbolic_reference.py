@@ -27,8 +27,8 @@ def view(x, dims, strides, offset):
     return flat[:, np.broadcast_to(at, dims)]
 
 
-def fold(x, kind):
-    return [np.max, np.min, np.prod, np.argmax, np.argmin][kind](x, axis=-1).astype(float)
+def fold(x, how):
+    return [np.max, np.min, np.prod, np.argmax, np.argmin][how](x, axis=-1).astype(float)
 
 
 def broadcast(x, dims, batched):
@@ -154,8 +154,8 @@ CASES = {
         ]
     ],
     "fold": [
-        {"inputs": [s], "attrs": {"kind": kind}, "draw": apart(s), "rows": n}
-        for kind in range(5)
+        {"inputs": [s], "attrs": {"how": how}, "draw": apart(s), "rows": n}
+        for how in range(5)
         for s, n in [((1,), 5), ((7,), 13), ((3, 5), 40)]
     ],
     "scan": [

@@ -122,3 +122,53 @@ def test_arithmetic_with_numbers_and_arrays_goes_into_a_file_and_back(tmp_path):
     model.save(tmp_path / "m.safetensors")
     again = bp.load(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(again.predict(rows), model.predict(rows))
+
+
+def one_of_each_fold(x):
+    return [getattr(bp.ops, name)(x, 0) for name in ("max", "min", "prod", "argmax", "logsumexp")]
+
+
+def a_convolution(axes, shape, layout):
+    def outputs(x):
+        kernel = np.random.default_rng(1).normal(size=(2, shape[layout.index("C")], *axes))
+        return getattr(bp.ops, f"conv{len(axes)}d")(x, kernel)
+
+    return outputs
+
+
+CONVOLUTIONS = [
+    ((3, 3), (9, 8, 1), "NHWC"),
+    ((3, 3), (9, 8, 2), "NHWC"),
+    ((3, 3), (2, 9, 8), "NCHW"),
+    ((1, 1), (1, 1, 3), "NHWC"),
+    ((3,), (3, 9), "NCL"),
+    ((3,), (9, 3), "NLC"),
+    ((3,), (9, 1), "NLC"),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "layout"),
+    [
+        (one_of_each_fold, (2, 4), None),
+        *((a_convolution(axes, s, layout[1:]), s, layout) for axes, s, layout in CONVOLUTIONS),
+    ],
+)
+def test_functions_of_bp_ops_are_called_and_saved_like_layers(function, shape, layout, tmp_path):
+    class Inside(bp.Layer):
+        def build(self, x, name):
+            made = function(x)
+            return bp.ops.stack(made, 0) if isinstance(made, list) else made
+
+    rows = np.random.default_rng(0).normal(size=(5, *shape))
+    x = bp.Input(shape, layout=layout)
+    inside, called = bp.Model(x, Inside()(x)), bp.Model(x, function(x))
+    for model in (inside, called):
+        model.compile(dtype="float64")
+    found = called.predict(rows)
+    expected = inside.predict(rows)
+    np.testing.assert_array_equal(
+        np.stack(found, 1) if isinstance(found, list) else found, expected
+    )
+    called.save(tmp_path / "m")
+    np.testing.assert_array_equal(bp.load(tmp_path / "m").predict(rows), found)

@@ -78,7 +78,7 @@ BATCH = [((3, 4), True), ((3, 4), True)]
         ("broadcast", {"dims": (3, 4), "batched": 0}, BATCH[:1]),
         ("constant", {"values": (1, 2, 3), "dims": (2,)}, []),
         ("constant", {"values": (), "dims": (0,)}, []),
-        ("fold", {"kind": 5}, BATCH[:1]),
+        ("fold", {"how": 5}, BATCH[:1]),
         ("scan", {"product": 2}, BATCH[:1]),
         ("take", {}, [((), True), ((2,), True)]),
         ("matmul", {"transpose_a": 1, "transpose_b": 1}, [((4, 3), True), ((3, 4), True)]),

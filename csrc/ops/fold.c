@@ -1,9 +1,9 @@
 /* fold: the numbers along the last axis as one.
  *
- *     kind 0  max      dx = dy shared by those that are as large
- *     kind 1  min      dx likewise
- *     kind 2  product  dx_i = dy prod_{j != i} x_j
- *     kind 3  the index of the first maximum, 4 that of the first minimum; no derivative: dx = 0
+ *     how 0  max      dx = dy shared by those that are as large
+ *     how 1  min      dx likewise
+ *     how 2  product  dx_i = dy prod_{j != i} x_j
+ *     how 3  the index of the first maximum, 4 that of the first minimum; no derivative: dx = 0
  *
  *     x [.., A]   ->   y [..]
  *
@@ -11,12 +11,12 @@
  */
 #include "ops/real.h"
 
-enum { KIND };
+enum { HOW };
 enum { MAX, MIN, PRODUCT, ARGMAX, ARGMIN, KINDS };
 
 static bool infer(const pb_attr *attr, const pb_shape *in, int nin, pb_inferred *r) {
   (void)nin;
-  if (in[0].ndim < 1 || attr[KIND].i < 0 || attr[KIND].i >= KINDS) return false;
+  if (in[0].ndim < 1 || attr[HOW].i < 0 || attr[HOW].i >= KINDS) return false;
   r->out = in[0];
   r->out.dim[--r->out.ndim] = 0;
   r->flops = 2 * pb_shape_size(&in[0]);
@@ -41,7 +41,7 @@ static int64_t best_of(const real *x, int64_t a, bool least) {
 }
 
 static void forward(const pb_instr *k, const pb_lane *lane) {
-  int64_t begin, end, a = share_rows(k, lane, &begin, &end), kind = k->attr[KIND].i;
+  int64_t begin, end, a = share_rows(k, lane, &begin, &end), kind = k->attr[HOW].i;
   real *y = lane->ptr[k->out];
   for (int64_t n = begin; n < end; n++) {
     const real *x = (const real *)lane->ptr[k->in[0]] + n * a;
@@ -73,8 +73,8 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
     const real *x = (const real *)lane->ptr[k->in[0]] + n * a;
     real *dx = (real *)lane->ptr[k->din[0]] + n * a, ties = 0;
     if (!k->add[0]) memset(dx, 0, (size_t)a * sizeof *dx);
-    if (k->attr[KIND].i > PRODUCT) continue;
-    if (k->attr[KIND].i == PRODUCT) {
+    if (k->attr[HOW].i > PRODUCT) continue;
+    if (k->attr[HOW].i == PRODUCT) {
       product_slopes(x, a, dy[n], dx);
       continue;
     }
@@ -84,7 +84,7 @@ static void backward_in(const pb_instr *k, const pb_lane *lane) {
 }
 
 PB_OP(fold) = {.name = "fold",
-               .attrs = "kind:int",
+               .attrs = "how:int",
                .min_in = 1,
                .max_in = 1,
                .flags = PB_USES_X | PB_USES_Y,

@@ -14,16 +14,21 @@ _OUTSIDE = {"per_row", "source"}  # flags of ops that are no part of a network
 
 
 class Operation(Layer):
-    """y = op(x, ...) for one op of the machine by name, with its attributes; `layout` is that of y,
-    where it does not follow from x."""
+    """y = op(x, ...) for one op of the machine by name, with its attributes; `layout` and `shape`
+    are those of y, where they do not follow from x."""
 
     merges = True
 
     def __init__(
-        self, op: str, name: str | None = None, layout: str | None = None, **attrs: object
+        self,
+        op: str,
+        name: str | None = None,
+        layout: str | None = None,
+        shape: Sequence[int] | None = None,
+        **attrs: object,
     ) -> None:
         super().__init__(name)
-        self.layout = layout
+        self.layout, self.shape = layout, None if shape is None else tuple(shape)
         known = {name: row for name, row in OPS.items() if not row["flags"] & _OUTSIDE}
         if op not in known:
             raise unknown("op", op, known)
@@ -42,7 +47,7 @@ class Operation(Layer):
         return self.op
 
     def build(self, x: Sequence[Node] | None, name: str) -> Node:  # type: ignore[override]
-        marks: dict[str, Any] = {"layer": name, "layout": self.layout}
+        marks: dict[str, Any] = {"layer": name, "layout": self.layout, "shape": self.shape or ()}
         return in_given_order(
             lambda given: Node(self.op, tuple(given), attrs=dict(self._attrs), **marks), x or ()
         )

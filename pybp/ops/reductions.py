@@ -61,7 +61,7 @@ def _fold(kind: str, x: Value, axis: Any, keepdims: bool) -> Node:
         return x
     kept = [a for a in range(x.ndim) if a not in axes]
     rows = reshape(transpose(x, [*kept, *axes]), [*(x.shape[a] for a in kept), -1])
-    found = Node("fold", (rows,), attrs={"kind": KINDS[kind]})
+    found = Node("fold", (rows,), attrs={"how": KINDS[kind]})
     return (
         reshape(found, [1 if a in axes else n for a, n in enumerate(x.shape)])
         if keepdims
