@@ -60,10 +60,43 @@ def _arguments(cls: type[Described]) -> set[str]:
 def to_data(thing: Described) -> dict[str, Any]:
     """The object as plain data: {"kind": its class, argument: value, ...}. Ours are in lower case,
     so that a user's class may have the name of one of them."""
-    plain = {key: _plain(value) for key, value in thing.stored().items()}
+    stored = thing.stored()
     kind = type(thing)
     own = kind.__module__.startswith("pybp.")
+    if not own:
+        _check(kind, stored)
+    plain = {key: _plain(value) for key, value in stored.items()}
     return {"kind": kind.__name__.lower() if own else kind.__name__, **plain}
+
+
+def _check(kind: type[Described], stored: dict[str, Any]) -> None:
+    """Refuse a user's object of which a file would not make an equal one."""
+    import inspect
+
+    try:
+        inspect.signature(kind.__init__).bind(None, **stored)
+    except TypeError as error:
+        raise TypeError(
+            f"{kind.__name__} cannot be saved, for its attributes {', '.join(stored)} do not make "
+            f"another one: {error}; keep each argument as an attribute of its name, or return the "
+            "arguments from a method config(self)"
+        ) from None
+    for name, value in stored.items():
+        if not isinstance(value, Described) and not callable(value) and not _is_plain(value):
+            raise TypeError(
+                f"{kind.__name__} cannot be saved: a model file does not hold its argument "
+                f"{name}={value!r}: give numbers, texts, None, or lists of them (of an array, "
+                "array.tolist()), dicts whose keys are texts, functions, or objects of pybp"
+            )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether JSON holds the value as it is, tuples as lists."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _plain(value: object) -> object:

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from refusal import says
 from test_functional import NETS, X, Y, autoencoder, compiled, skipping
 
 import pybp as bp
@@ -172,3 +173,45 @@ def test_functions_of_bp_ops_are_called_and_saved_like_layers(function, shape, l
     )
     called.save(tmp_path / "m")
     np.testing.assert_array_equal(bp.load(tmp_path / "m").predict(rows), found)
+
+
+class Kept(bp.Layer):
+    def __init__(self, given=None, name=None):
+        super().__init__(name)
+        self.given = given
+
+    def build(self, x, name):
+        return 2 * x
+
+
+class Hidden(Kept):
+    def __init__(self, count, name=None):
+        super().__init__(name=name)
+        self._count = count
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (Kept({1: 2.0}), ["Kept", "given={1: 2.0}", "keys are texts"]),
+        (Kept([np.ones(2)]), ["Kept", "given=", "tolist()"]),
+        (Kept(np.float32(1)), ["given=np.float32(1.0)"]),
+        (Kept(range(3)), ["given=range(0, 3)"]),
+        (Hidden(3), ["Hidden", "'count'", "attribute of its name", "config(self)"]),
+    ],
+)
+def test_layers_that_a_file_could_not_make_again_are_refused(layer, words, tmp_path):
+    model = bp.Sequential([bp.Input(6), layer, bp.Dense(2)])
+    model.compile()
+    with pytest.raises(TypeError) as caught:
+        model.save(tmp_path / "m")
+    says(caught, *words)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("given", [None, True, 1.5, "text", [1, [2.5, None]], {"a": [1, 2]}])
+def test_arguments_that_a_file_holds(given, tmp_path):
+    model = bp.Sequential([bp.Input(6), Kept(given), bp.Dense(2)])
+    model.compile()
+    model.save(tmp_path / "m")
+    assert bp.load(tmp_path / "m", custom=[Kept]).layers[1].given == given
