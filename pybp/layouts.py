@@ -106,6 +106,12 @@ def _remedy(node: Node) -> str:
     )
 
 
+def as_fed(node: Node) -> Node:
+    """What an input feeds, for a layer that changes it, where the node is that in another shape."""
+    last, steps = moved(node)
+    return last if last.op == "feed" and all(s.op == "reshape" for s in steps) else node
+
+
 def as_given(node: Node) -> Node:
     """The node with rows in the user's order of axes."""
     if not node.image:
@@ -204,6 +210,11 @@ def order_of(node: Node, steps: Sequence[Node]) -> np.ndarray:
     return order.reshape(-1)
 
 
+def with_channels(node: Node, layer: str) -> Node:
+    """The node for a layer that works on channels: as an image, unless they are its last axis."""
+    return as_image(node, layer, "a function of channels") if node.layout == "NCL" else node
+
+
 def over_channels(op: str, node: Node, layer: str) -> Node:
     """An op along the last axis applied to the channels at each place of images."""
     marks: dict[str, Any] = {"layer": layer, "layout": node.layout}
@@ -214,10 +225,10 @@ def over_channels(op: str, node: Node, layer: str) -> Node:
 
 
 def for_units(node: Node, layer: str, kind: str) -> Node:
-    """The node for a layer with units, which take the last axis: refused for images, of which
-    nobody means it."""
-    if not node.layout or (node.layout == "NLC" and not node.image):
-        return with_axis(node)
+    """The node for a layer with units, which take the last axis: refused where that is a place
+    of images or of sequences, for nobody means it."""
+    if not node.layout or node.layout == "NLC":
+        return with_axis(as_given(node))
     twin = "Conv1D" if node.layout in ("NCL", "NLC") else "Conv2D"
     raise ValueError(
         f"layer {layer!r}: {kind} takes flat rows, and layer {node.layer!r} gives rows "

@@ -294,7 +294,10 @@ class Function(Metric):
         try:
             return float(value)
         except (TypeError, ValueError):
-            raise TypeError(f"metric {self.name!r} must return one number, got {value!r}") from None
+            remedy = ": it gets arrays, so write it with NumPy" if isinstance(value, Node) else ""
+            raise TypeError(
+                f"metric {self.name!r} must return one number, got {value!r}{remedy}"
+            ) from None
 
 
 def _flat(array: Array) -> Array:

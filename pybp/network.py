@@ -230,6 +230,11 @@ def _share(node: Node, inputs: Sequence[Node], known: dict) -> None:
             other, first = known.setdefault(part.name, (part, inputs[0] if inputs else node))
             if other.shape != part.shape:
                 here = given_shape(inputs[0] if inputs else node)
+                if first is (inputs[0] if inputs else node):
+                    raise ValueError(
+                        f"layer {own.layer!r} has two parameters named {part.name}, of shapes "
+                        f"{other.shape} and {part.shape}: give each a name of its own"
+                    )
                 raise ValueError(
                     f"layer {own.layer!r} is called on rows of shape {given_shape(first)}, from "
                     f"{first.layer!r}, and on rows of shape {here}, from {inputs[0].layer!r}, but "

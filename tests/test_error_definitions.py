@@ -22,6 +22,17 @@ def check(call, exception, words):
 
 # -- layers ----------------------------------------------------------------------------------------
 
+
+class Unbuilt(bp.Layer):
+    """Without a method build."""
+
+
+class TwoOfOneName(bp.TrainedLayer):
+    def build(self, x, name):
+        first, second = (self.weight(f"{name}.w", (3, n)) for n in (3, 5))
+        return x @ first @ second
+
+
 BAD_LAYERS = {
     "Dense(0)": (lambda: bp.Dense(0), raises(ValueError, "units", "0")),
     "Dense(-3)": (lambda: bp.Dense(-3), raises(ValueError, "units", "-3")),
@@ -32,6 +43,22 @@ BAD_LAYERS = {
     "Dense(3, activaton=...)": (
         lambda: bp.Dense(3, activaton="relu"),
         raises(TypeError, "Dense", "'activaton'", "did you mean 'activation'", "name", "trainable"),
+    ),
+    "Dense(3, name='a[1]')": (
+        lambda: bp.Dense(3, name="a[1]"),
+        raises(ValueError, "'a[1]'", "without dots and brackets"),
+    ),
+    "NeuronGraph(..., lambda)": (
+        lambda: bp.NeuronGraph([(1, 2)], {2: lambda v: 2 * v}),
+        raises(ValueError, "unit 2", "by their names", "<lambda>"),
+    ),
+    "without build": (
+        lambda: Unbuilt()(bp.Input(3)),
+        raises(NotImplementedError, "Unbuilt needs a method build(self, x, name)"),
+    ),
+    "two parameters of one name": (
+        lambda: bp.Sequential([bp.Input(3), TwoOfOneName()]),
+        raises(ValueError, "twoofonename0", "twoofonename0.w", "(3, 3)", "(3, 5)", "its own"),
     ),
     "Conv2D(4, 3, strides=2)": (
         lambda: bp.Conv2D(4, 3, strides=2),

@@ -13,7 +13,7 @@ from pybp.errors import unknown
 from pybp.graph import ACTIVATIONS, Node, topological
 from pybp.layers.base import Layer, made_of, under
 from pybp.layers.trained import TrainedLayer
-from pybp.layouts import given_shape, in_given_order, over_channels
+from pybp.layouts import given_shape, in_given_order, over_channels, with_channels
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -77,13 +77,8 @@ class Activation(Layer):
             return _applied(self.activation, x, name)
         if self.activation == "prelu":
             return PReLU().build(x, name)
-        if self.activation in NORMALISED and x.op in NORMALISED:
-            raise ValueError(
-                f"layer {name!r}: {self.activation} of a {x.op} (layer {x.layer!r}); remove one of "
-                "the two"
-            )
-        if self.activation in NORMALISED and x.image:
-            return over_channels(self.activation, x, name)
+        if self.activation in NORMALISED:
+            return _normalised(self.activation, with_channels(x, name), name)
         attrs = {key: getattr(self, key) for key in self._defaults}
         return Node(self.activation, (x,), attrs=attrs, layer=name)
 
@@ -125,10 +120,21 @@ class PReLU(TrainedLayer):
 
     def build(self, x: Node | None, name: str) -> Node:
         assert x is not None  # the model has put an Input first
+        x = with_channels(x, name)
         by_channel = x.image and not self.shared
         shape = (1,) if self.shared else x.shape[:1] if by_channel else x.shape[-1:]
         slope = self.weight(f"{name}.slope", shape, self.slope_init)
         return Node("channel_prelu" if by_channel else "prelu", (x,), (slope,), layer=name)
+
+
+def _normalised(op: str, x: Node, name: str) -> Node:
+    """Softmax and its kin: over the channels of images and sequences, else over the last axis."""
+    last = x.inputs[0] if x.image and x.op == "permute" else x
+    if last.op in NORMALISED:
+        raise ValueError(
+            f"layer {name!r}: {op} of a {last.op} (layer {last.layer!r}); remove one of the two"
+        )
+    return over_channels(op, x, name) if x.image else Node(op, (x,), layer=name)
 
 
 def _applied(function: Function, x: Node, name: str) -> Node:

@@ -249,6 +249,7 @@ class Normalize(Layer):
             )
 
     def build(self, x: Node | None, name: str) -> Node:
+        x = None if x is None else layouts.as_fed(x)
         if x is None or x.op != "feed" or x.running:
             raise ValueError(
                 f"layer {name!r}: Normalize changes the model's inputs, so it stands directly "

@@ -54,8 +54,10 @@ class Layer(Described):
     merges: ClassVar[bool] = False
 
     def __init__(self, name: str | None = None) -> None:
-        if name is not None and (not isinstance(name, str) or not name or "." in name):
-            raise ValueError(f"a layer's name is a non-empty string without dots, got {name!r}")
+        if name is not None and (not isinstance(name, str) or not name or set(".[]") & {*name}):
+            raise ValueError(
+                f"a layer's name is a non-empty string without dots and brackets, got {name!r}"
+            )
         self.name = name
 
     def default_name(self) -> str:
@@ -69,7 +71,7 @@ class Layer(Described):
 
     def build(self, x: Node | None, name: str) -> Node:
         """The layer's output for the input node `x`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method build(self, x, name)")
 
     def inner(self, output: Node) -> dict[str, Node]:
         """What `Model.activations` shows besides the output: nodes by what is put behind the name

@@ -268,6 +268,11 @@ def _activation(given: object, what: str) -> str | Activation:
     """An elementwise activation with a derivative."""
     function = activation_of(given, what)
     name = name_of(function) or "identity"
+    if name not in OPS:
+        raise ValueError(
+            f"{what}: units take activations by their names, such as 'tanh', and no functions, got "
+            f"{given!r}"
+        )
     if "elementwise" not in OPS[name]["flags"] or not OPS[name]["differentiable"]:
         raise ValueError(
             f"{what}: {name} is no function of one number with a derivative; give units one like "

@@ -14,6 +14,7 @@ from pybp.checks import real
 from pybp.errors import NotAdaptedError
 from pybp.graph import Node, Running
 from pybp.layers.base import Layer
+from pybp.layouts import as_fed
 
 if TYPE_CHECKING:
     from pybp.model import Model
@@ -42,6 +43,7 @@ class Scaler(Layer):
 
     def build(self, x: Node | None, name: str) -> Node:
         kind = type(self).__name__
+        x = None if x is None else as_fed(x)
         if x is None or x.op != "feed" or x.running:
             raise ValueError(
                 f"layer {name!r}: {kind} scales the model's inputs, so it stands directly behind "

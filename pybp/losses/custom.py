@@ -10,7 +10,7 @@ import numpy as np
 
 from pybp import data
 from pybp._core import Source
-from pybp.graph import Node
+from pybp.graph import Node, topological
 from pybp.layers.base import made_of
 from pybp.losses.base import Loss
 
@@ -76,4 +76,6 @@ class Custom(Loss):
         remedy = "a loss is made of y_true and y_pred alone; give the model one more output instead"
         made_of(value, (target, output), f"loss {self.name!r}", remedy)
         found = ops.mean(value)
+        for node in topological([found]):
+            node.layer = node.layer or "loss"
         return Node("row_value", (found, *weights), attrs={"mean": 1}, layer="loss")
