@@ -6,7 +6,7 @@ op's own shape rule in C, so that a mistake is found at the line that makes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -137,12 +137,15 @@ class Node(Symbolic):
         return min(len(self.inputs), row["max_in"] - row["params"] - row["running"])
 
 
-def no_dead_ends(roots: Iterable[Node], trains: Callable[[Node], bool]) -> None:
-    """Refuse a graph in which something trains before an op without a derivative."""
+def no_dead_ends(
+    roots: Iterable[Node], trains: Callable[[Node], bool], idle: Container[int] = ()
+) -> None:
+    """Refuse a graph in which something trains before an op without a derivative; `idle` are the
+    ids of nodes that do nothing in this use."""
     needs: set[int] = set()
     for node in topological(roots):
         fed = any(id(parent) in needs for parent in node.inputs)
-        if fed and not OPS[node.op]["differentiable"]:
+        if fed and not OPS[node.op]["differentiable"] and id(node) not in idle:
             instead = "use activation='sigmoid' or 'tanh' instead"
             if "random" in node.flags:  # it augments
                 instead = "put it before the layers that train"

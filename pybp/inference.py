@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from pybp.request import Lowered, Request
 
 if TYPE_CHECKING:
     from pybp.model import Model
+    from pybp.store import ParameterStore
 
 CHUNK = 128  # rows of one pass, at most
 LEAST_CHUNK = 16  # no block of any instruction set is larger
@@ -299,12 +301,16 @@ def gradients(
     steps = [model.network.steps[i] for i in model.network.inputs if inputs]
     if steps and results.kind != "dense":
         raise ValueError("gradients by the inputs fill the matrix: pass x.toarray()")
+    # An array is read by its Input, or by a layer that scales it in its stead, or by both.
+    sourced = [step.node.attrs["source"] for step in steps]
+    read = [node for node in topological(results.outputs) if node.op == "feed"]
+    feeds = [[node for node in read if node.attrs["source"] == source] for source in sourced]
     request = Request(
         rows,
         results=results.nodes,
         backward=True,
         keep=results.outputs if deltas or inputs else [],
-        wrt=[step.node for step in steps],
+        wrt=[*chain(*feeds)],
         merge=not steps,
         gradient=vector,
         sources=results.sources,
@@ -315,19 +321,28 @@ def gradients(
     layers = [node for node in lowered.order if node.op in ("dense", "sparse_dense", "neurons")]
     dense = layers if deltas else []
     signals = [lowered.gradients[id(node)] for node in dense]
-    signals += [lowered.gradients[id(step.node)] for step in steps]
+    signals += [lowered.gradients[id(feed)] for feed in chain(*feeds)]
     values = lowered.plan.once(sources, rows, signals)
     found = {name: store.view(name, vector) for name in store.parameters}
     uses: Counter[str] = Counter()
-    for step, value in zip(steps, values[len(dense) :], strict=True):
-        scale = value.dtype.type(step.node.attrs["scale"])
-        found[step.label] = value.reshape(rows, *layouts.given_shape(step.node)) * scale
+    parts = iter(values[len(dense) :])
+    for step, own in zip(steps, feeds, strict=True):
+        total = sum(next(parts) * _slope(feed, store) for feed in own)
+        found[step.label] = total.reshape(rows, *layouts.given_shape(step.node))
     for node, value in zip(dense, values, strict=False):
         use = uses[node.layer]
         uses[node.layer] += 1
         label = f"{node.layer}[{use}].delta" if use else f"{node.layer}.delta"
         found[label] = _by_rows(value) if node.op == "neurons" else value
     return found
+
+
+def _slope(feed: Node, store: ParameterStore) -> Any:
+    """What a change of the array is multiplied by where it is read."""
+    if not feed.running:
+        return store.dtype.type(feed.attrs["scale"])
+    _, factor = feed.running
+    return store.buffers[factor.name].reshape(feed.shape).astype(store.dtype)
 
 
 def _by_rows(blocks: np.ndarray) -> np.ndarray:

@@ -228,7 +228,9 @@ class _Lowering:
         """Reverse sweep from the losses, the first results."""
         losses = self.request.results[: len(self.request.losses)]
         asked = {id(node) for node in self.request.wrt}
-        no_dead_ends(losses, lambda node: self.trains(node) or id(node) in asked)
+        no_dead_ends(
+            losses, lambda node: self.trains(node) or id(node) in asked, self.graph.same.keys()
+        )
         needs, ends = self.needing_gradients(), {id(node) for node in losses}
         for node in reversed(self.order):
             if id(node) in ends or id(node) in self.gradients:

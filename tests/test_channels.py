@@ -82,3 +82,30 @@ def test_units_at_every_place_of_channels_last_sequences(shape, first):
     before = seen[list(seen)[-2]]
     expected = before @ model.parameters["units.weight"].T + model.parameters["units.bias"]
     np.testing.assert_allclose(seen["units"], expected, atol=1e-12)
+
+
+def adapted(scaler):
+    return scaler.adapt(RNG.normal(3.0, 5.0, size=(50, 2, 6, 6)))
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda x: bp.Normalize([0.5, 0.1], [0.2, 3.0])(x),
+        lambda x: adapted(bp.StandardScaler())(x),
+        lambda x: bp.Augment(shift=1, rotation=20)(x),
+        lambda x: bp.Augment(flip_horizontal=True)(bp.Normalize(0.5, 0.2)(x)),
+        lambda x: bp.concat([x, adapted(bp.MinMaxScaler())(x), bp.Normalize(1.0, 0.5)(x)]),
+    ],
+)
+def test_gradients_by_inputs_are_by_what_the_user_gives(first):
+    """Before it is scaled, and however many ways it goes; outside of training nothing moves it."""
+    image = bp.Input((2, 6, 6), layout="NCHW")
+    h = bp.Conv2D(3, 3, activation="tanh")(first(image))
+    model = bp.Model(image, bp.Dense(1)(bp.Flatten()(h)))
+    model.compile(loss="mse", dtype="float64", seed=0)
+    x, way = RNG.normal(size=(2, 4, 2, 6, 6))
+    y, e = RNG.normal(size=(4, 1)), 1e-6
+    slope = (model.gradients(x, y, inputs=True)["input0"] * way).sum()
+    above, below = (model.evaluate(x + s * e * way, y)["loss"] for s in (1, -1))
+    np.testing.assert_allclose(slope, (above - below) / (2 * e), rtol=1e-6, atol=1e-9)
