@@ -109,3 +109,20 @@ def test_gradients_by_inputs_are_by_what_the_user_gives(first):
     slope = (model.gradients(x, y, inputs=True)["input0"] * way).sum()
     above, below = (model.evaluate(x + s * e * way, y)["loss"] for s in (1, -1))
     np.testing.assert_allclose(slope, (above - below) / (2 * e), rtol=1e-6, atol=1e-9)
+
+
+def squared(y_true, y_pred):
+    return (y_true - y_pred) ** 2
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber", squared])
+def test_targets_whose_axes_lie_otherwise_are_refused(loss):
+    x = bp.Input(3)
+    model = bp.Model(x, bp.ops.outer(bp.Dense(4)(x), x))
+    model.compile(loss=loss)
+    rows = np.ones((5, 3))
+    for shape in [(5, 4, 3), (5, 12), (5, 1, 4, 3)]:
+        model.train_on_batch(rows, np.zeros(shape))
+    for shape in [(5, 3, 4), (5, 2, 6), (5, 6, 2)]:
+        with pytest.raises(ValueError, match=r"y must have shape \(N, 4, 3\).*np\.moveaxis"):
+            model.train_on_batch(rows, np.zeros(shape))

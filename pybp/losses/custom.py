@@ -54,7 +54,8 @@ class Custom(Loss):
 
     def targets(self, y: object, output: Node, dtype: np.dtype, what: str = "y") -> Source:
         array = data.as_array(y, what)
-        rows = array.reshape(len(array), -1)
+        alike = math.prod(array.shape[1:]) == math.prod(output.shape)
+        rows = data.as_rows(array, output, what) if alike else array.reshape(len(array), -1)
         return data.finite_source(rows, what, data.largest(dtype))
 
     def classes(self, targets: np.ndarray, output: Node) -> np.ndarray:
