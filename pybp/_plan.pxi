@@ -124,7 +124,10 @@ cdef class Plan:
 
     cdef int check(self, pb_status status) except -1:
         if status == PB_NO_MEMORY:
-            raise MemoryError("not enough memory for the plan")
+            raise MemoryError(
+                f"cannot get {self.c.act_bytes / 2**30:.3g} GiB for what is computed of "
+                f"{self.c.capacity} rows, and what threads need besides: use a smaller batch"
+            )
         if status == PB_BAD_PLAN:
             raise RuntimeError(f"the compiled plan was refused: {self.c.error.decode()}")
         if status == PB_BAD_CALL:

@@ -144,3 +144,24 @@ def test_sparse_rows():
     first, then = lambda: work(20), lambda: work(200)
     """)
     assert size < 4 * 2**20
+
+
+def test_a_batch_beyond_the_memory_says_how_much_it_takes():
+    said = python(
+        """
+        import resource
+        import numpy as np, pybp as bp
+        model = bp.Sequential([bp.Input(100), bp.Dense(3000), bp.Dense(1)])
+        model.compile("sgd", "mse")
+        rows = np.broadcast_to(np.zeros(100, np.float32), (2_000_000, 100))
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        before = model.parameters["dense0.weight"].copy()
+        try:
+            model.gradients(rows, np.zeros(2_000_000))
+        except MemoryError as error:
+            print(error)
+        print((model.parameters["dense0.weight"] == before).all())
+        """
+    )
+    assert "GiB" in said and "2000000 rows" in said and "smaller batch" in said
+    assert said.splitlines()[-1] == "True"
