@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pybp import layouts
 from pybp._draw import BLUE, GREY, INK, VERMILLION
-from pybp.graph import topological
+from pybp.graph import Node, topological
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,6 +148,26 @@ def weight(model: Model, layer: str | None, dims: tuple[int, ...], what: str) ->
     return name, found[name]
 
 
+def bank(model: Model, layer: str | None) -> tuple[str, NDArray[Any], int]:
+    """(name, filters [O, C / groups, ...], groups) of the layer, or of the first convolution."""
+    name, filters = weight(model, layer, (3, 4), "filters")
+    node = _reader(model, name)
+    groups = node.attrs.get("groups", 1)
+    if node.op == "conv_transpose":  # whose weight is [C, O / groups, ...]
+        filters = filters.reshape(groups, -1, *filters.shape[1:]).swapaxes(1, 2)
+        filters = filters.reshape(-1, *filters.shape[2:])
+    return name, filters, groups
+
+
+def _reader(model: Model, layer: str) -> Node:
+    """The node that reads the layer's weight."""
+    return next(
+        node
+        for node in topological(model.network.nodes(model.network.outputs))
+        if any(p.name == f"{layer}.weight" for p in node.parameters)
+    )
+
+
 def input_shape(shape: object, size: int, what: str) -> tuple[int, ...]:
     """(C, H, W) of images with so many values."""
     dims = tuple(shape) if isinstance(shape, tuple | list) else ()
@@ -164,11 +184,7 @@ def input_shape(shape: object, size: int, what: str) -> tuple[int, ...]:
 def images_read(model: Model, layer: str, weight: NDArray[Any], given: object) -> NDArray[Any]:
     """The weights [units, inputs] of a dense layer as images (units, C, H, W) like those that it
     reads."""
-    node = next(
-        node
-        for node in topological(model.network.nodes(model.network.outputs))
-        if any(p.name == f"{layer}.weight" for p in node.parameters)
-    ).inputs[0]
+    node = _reader(model, layer).inputs[0]
     size = weight.shape[1]
     while node.ndim == 1 and len(node.inputs) == 1 and math.prod(node.inputs[0].shape) == size:
         node = node.inputs[0]

@@ -192,7 +192,7 @@ def filters(
     read one channel lie side by side in reading order; otherwise a row is a filter and a column one
     of the channels that it reads. At most `count` filters and 16 channels are shown.
     """
-    name, weight = _tiles.weight(model, layer, (3, 4), "filters")
+    name, weight, _ = _tiles.bank(model, layer)
     weight = weight if weight.ndim == 4 else weight[:, :, None]
     total, channels = weight.shape[:2]
     shown = weight[:count, :16]

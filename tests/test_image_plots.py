@@ -30,6 +30,15 @@ class Net:
         return self.outputs
 
 
+def convolution(layer, shape, weight):
+    """A model of this layer, with these weights."""
+    layout = "NCHW" if len(shape) == 3 else "NCL"
+    model = bp.Sequential([bp.Input(shape, layout=layout), layer])
+    model.compile()
+    model.parameters[f"{layer.name}.weight"][...] = weight
+    return model
+
+
 def tile(figure, row, column, shape, axes=0):
     """The colours of the middles of a tile's values: (h, w, 3)."""
     picture = np.asarray(figure.axes[axes].get_images()[0].get_array())
@@ -44,10 +53,10 @@ def test_filters_are_blue_above_zero_and_orange_below_on_one_scale(tmp_path):
     weight = np.zeros((6, 1, 3, 3), np.float32)
     weight[0, 0, 0, 1], weight[5, 0, 2, 2] = 2.0, -2.0
     weight[1, 0, 1, 1] = 1.0
-    net = Net({"conv2d0.weight": weight, "conv2d0.bias": np.zeros(6)})
-    figure = plots.filters(net, path=tmp_path / "filters.png")
+    model = convolution(bp.Conv2D(6, 3, name="c"), (1, 8, 8), weight)
+    figure = plots.filters(model, path=tmp_path / "filters.png")
     assert (tmp_path / "filters.png").read_bytes().startswith(PNG)
-    assert "conv2d0: 6 filters of 3 by 3" in texts(figure) and not flaws(figure)
+    assert "c: 6 filters of 3 by 3" in texts(figure) and not flaws(figure)
     down, across = _tiles.grid_for(6)
     assert (down, across) == (2, 3)
     np.testing.assert_allclose(tile(figure, 0, 0, (3, 3))[0, 1], to_rgb(BLUE), atol=0.01)
@@ -59,14 +68,29 @@ def test_filters_are_blue_above_zero_and_orange_below_on_one_scale(tmp_path):
 
 def test_filters_of_many_channels_have_a_row_each_and_say_what_is_left_out():
     weight = RNG.normal(size=(90, 20, 3, 5)).astype(np.float32)
-    figure = plots.filters(Net({"a.weight": np.zeros((4, 3)), "c.weight": weight}), count=30)
+    model = convolution(bp.Conv2D(90, (3, 5), name="c"), (20, 8, 8), weight)
+    figure = plots.filters(model, count=30)
     assert "c: 30 of 90 filters of 3 by 5, 16 of 20 channels" in texts(figure)
     assert not flaws(figure)
     scale = _tiles.scale_for(weight[:30, :16])
     np.testing.assert_allclose(tile(figure, 29, 15, (3, 5)), scale.paint(weight[29, 15]), atol=1e-6)
     assert scale.high == -scale.low and scale.beyond
-    sequence = plots.filters(Net({"c.weight": RNG.normal(size=(8, 1, 7))}))
+    layer = bp.Conv1D(8, 7, name="c")
+    sequence = plots.filters(convolution(layer, (1, 20), RNG.normal(size=(8, 1, 7))))
     assert "c: 8 filters of 1 by 7" in texts(sequence) and not flaws(sequence)
+
+
+@pytest.mark.parametrize(
+    ("groups", "row", "column", "read"),
+    [(1, 1, 2, (2, 1)), (1, 7, 0, (0, 7)), (2, 1, 2, (2, 1)), (2, 7, 0, (3, 3))],
+)
+def test_filters_of_a_transposed_convolution_make_one_channel_each(groups, row, column, read):
+    weight = RNG.normal(size=(6, 8 // groups, 3, 3)).astype(np.float32)
+    model = convolution(bp.ConvTranspose2D(8, 3, groups=groups, name="c"), (6, 8, 8), weight)
+    figure = plots.filters(model)
+    assert any("c: 8 filters of 3 by 3" in text for text in texts(figure))
+    expected = _tiles.scale_for(weight).paint(weight[read])
+    np.testing.assert_allclose(tile(figure, row, column, (3, 3)), expected, atol=1e-6)
 
 
 def test_weights_of_a_dense_layer_are_images():
