@@ -155,6 +155,19 @@ def test_max_norm_bounds_the_incoming_weights_of_every_unit(way):
         np.testing.assert_array_equal(model.parameters[name], free.parameters[name])
 
 
+@pytest.mark.parametrize("kind", [bp.Conv2D, bp.ConvTranspose2D])
+def test_max_norm_of_convolutions_bounds_filters_or_what_a_channel_is_multiplied_by(kind, way):
+    x = RNG.normal(size=(8, 3, 5, 5))
+    layers = [bp.Input((3, 5, 5), layout="NCHW"), kind(4, 2, max_norm=0.3, name="c")]
+    model = bp.Sequential([*layers, bp.Flatten(), bp.Dense(2)])
+    model.compile(optimizer=bp.optim.SGD(0.5), loss="mse", dtype="float64", seed=0)
+    model.train_on_batch(x, RNG.normal(size=(8, 2)))
+    weight = model.parameters["c.weight"]
+    norms = np.linalg.norm(weight.reshape(len(weight), -1), axis=1)
+    assert len(norms) == (4 if kind is bp.Conv2D else 3)  # its filters, or the input's channels
+    np.testing.assert_allclose(norms, 0.3, rtol=1e-12)
+
+
 # --- clipping ------------------------------------------------------------------------------------
 
 

@@ -206,6 +206,9 @@ class ConvTranspose2D(Conv2D):
     output_padding : int or (height, width)
         More places at the end, fewer than the stride or the dilation; none where padding is "same",
         which says it all.
+    max_norm : float, optional
+        Of all the weights that one channel of the input is multiplied by, weight[c], not of one
+        filter.
 
     All else as in `Conv2D`.
     """
