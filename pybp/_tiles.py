@@ -194,6 +194,11 @@ def images_read(model: Model, layer: str, weight: NDArray[Any], given: object) -
             f"image_shape={given!r}: leave image_shape out, it is for flat rows"
         )
     shape = input_shape(node.shape if given is None else given, size, "weights")
+    if shape[1:] == (1, 1):
+        raise ValueError(
+            f"weights: layer {layer!r} reads one value of each of {size} channels, which make no "
+            f"images: its weights are model.parameters[{layer + '.weight'!r}]"
+        )
     if node.layout == "NHWC" and not node.image and node.ndim == 3:
         return np.moveaxis(weight.reshape(-1, *node.shape), -1, 1)
     return weight.reshape(-1, *shape)

@@ -28,6 +28,7 @@ Path = str | PathLike[str] | None
 
 _DPI = 130
 _MISTAKES = 12  # images shown
+_LETTER = 0.09  # inches of a title, about
 _TILES = 64  # filters, units or maps of a layer that are shown
 
 
@@ -192,7 +193,7 @@ def filters(
     read one channel lie side by side in reading order; otherwise a row is a filter and a column one
     of the channels that it reads. At most `count` filters and 16 channels are shown.
     """
-    name, weight, _ = _tiles.bank(model, layer)
+    name, weight, groups = _tiles.bank(model, layer)
     weight = weight if weight.ndim == 4 else weight[:, :, None]
     total, channels = weight.shape[:2]
     shown = weight[:count, :16]
@@ -200,9 +201,11 @@ def filters(
     if channels == 1:
         return _signed_tiles(shown[:, 0], _tiles.grid_for(len(shown)), words, path)
     words += f", {_tiles.count(shown.shape[1], channels, 'channel')}"
-    return _signed_tiles(
-        shown.reshape(-1, *shown.shape[2:]), shown.shape[:2], words, path, named=True
-    )
+    words += f" in each of {groups} groups" if groups > 1 else ""
+    rows, columns = (list(map(str, range(n))) for n in shown.shape[:2])
+    # In groups a column is another channel in every group.
+    names = rows, [] if groups > 1 else columns
+    return _signed_tiles(shown.reshape(-1, *shown.shape[2:]), shown.shape[:2], words, path, names)
 
 
 def weights(
@@ -303,17 +306,22 @@ def augmented(
 
 
 def _signed_tiles(
-    values: np.ndarray, grid: tuple[int, ...], words: str, path: Path, named: bool = False
+    values: np.ndarray,
+    grid: tuple[int, ...],
+    words: str,
+    path: Path,
+    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> Figure:
-    """Weights (N, h, w) as tiles on one scale, with the scale beside them."""
+    """Weights (N, h, w) as tiles on one scale, with the scale beside them and names of the grid's
+    rows and columns."""
     down, across = grid
     ratio = values.shape[1] / values.shape[2]
     side = min(0.9, 9.0 / across, 9.0 / down / ratio)
-    figure = _figure(max(4.2, side * across + 1.3), max(1.5, side * ratio * down + 0.6))
+    width = max(_LETTER * len(words), side * across + 1.3)
+    figure = _figure(width, max(1.5, side * ratio * down + 0.6))
     axes, scale = figure.subplots(), _tiles.scale_for(values)
-    names = [list(map(str, range(n))) if named else [] for n in (down, across)]
     _tiles.draw(axes, scale.paint(values), (down, across), *names)
-    axes.set_title(words, fontsize=11, color=_draw.INK, loc="left")
+    figure.suptitle(words, fontsize=11, color=_draw.INK, x=0.01, ha="left")
     _tiles.key(figure, axes, scale)
     return _saved(figure, path)
 

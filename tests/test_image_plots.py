@@ -93,6 +93,21 @@ def test_filters_of_a_transposed_convolution_make_one_channel_each(groups, row, 
     np.testing.assert_allclose(tile(figure, row, column, (3, 3)), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("groups", "title", "columns"),
+    [
+        (1, "c: 6 filters of 3 by 3, 2 channels", {"0", "1"}),
+        (2, "c: 6 filters of 3 by 3, 2 channels in each of 2 groups", set()),
+    ],
+)
+def test_titles_of_few_columns_fit_and_columns_of_groups_have_no_numbers(groups, title, columns):
+    weight = RNG.normal(size=(6, 2, 3, 3))
+    layer = bp.Conv2D(6, 3, groups=groups, name="c")
+    figure = plots.filters(convolution(layer, (2 * groups, 8, 8), weight))
+    assert title in texts(figure) and not flaws(figure)
+    assert {label.get_text() for label in figure.axes[0].get_xticklabels()} == columns
+
+
 def test_weights_of_a_dense_layer_are_images():
     model = bp.Sequential([bp.Input((2, 6, 8)), bp.Dense(3, name="first")])
     flat = bp.Sequential([bp.Input(96), bp.Dense(70, name="first"), bp.Dense(4, name="last")])
@@ -182,6 +197,10 @@ def test_grids_are_wide_and_nearly_full(count):
 
 FLAT = bp.Sequential([bp.Input(12), bp.Dense(5, name="a")])
 FLAT.compile()
+POOLED = bp.Sequential(
+    [bp.Input((4, 8, 8), layout="NCHW"), bp.GlobalAveragePool2D(), bp.Dense(3, name="a")]
+)
+POOLED.compile()
 
 
 @pytest.mark.parametrize(
@@ -191,6 +210,7 @@ FLAT.compile()
         (lambda net: plots.weights(net, "b"), "weights: layer 'b' is not one .* have them: 'a'"),
         (lambda _: plots.weights(FLAT), r"image_shape must be .* 12 values in all, got \(12,\)"),
         (lambda _: plots.weights(FLAT, "a", (3, 5)), r"12 values in all, got \(3, 5\)"),
+        (lambda _: plots.weights(POOLED), r"'a' reads one value of each of 4 channels.*'a.weight'"),
         (lambda net: plots.feature_maps(net, np.zeros(4)), "no layer of the model has an output"),
         (lambda net: plots.feature_maps(net, np.zeros(4), "q"), "layer 'q' has no maps"),
         (lambda net: plots.augmented(net, np.zeros((1, 3, 3))), "has no layer bp.Augment"),
