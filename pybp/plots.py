@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pybp import _draw, _tiles
+from pybp.checks import whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,6 +164,7 @@ def misclassified(
     images: (N, H, W) grey or (N, H, W, 3) colour. confidence: (N,); with it the most confident
     mistakes come first, without it the first in the data.
     """
+    count = whole(count, "misclassified: count")
     given = _draw.answers(y_true, y_pred, class_names, confidence)
     shown = len(given.mistakes(count))
     across = max(1, min(6, shown))
@@ -193,6 +195,7 @@ def filters(
     read one channel lie side by side in reading order; otherwise a row is a filter and a column one
     of the channels that it reads. At most `count` filters and 16 channels are shown.
     """
+    count = whole(count, "filters: count")
     name, weight, groups = _tiles.bank(model, layer)
     weight = weight if weight.ndim == 4 else weight[:, :, None]
     total, channels = weight.shape[:2]
@@ -222,6 +225,7 @@ def weights(
     images in flat rows such as those of ``Input(784)``; of rows that were images before a `Flatten`
     the model knows it. The first `count` units are shown.
     """
+    count = whole(count, "weights: count")
     name, weight = _tiles.weight(model, layer, (2,), "weights")
     images = _tiles.images_read(model, name, weight[:count], image_shape)
     shown = images.sum(axis=1)
@@ -242,6 +246,7 @@ def feature_maps(
 
     x: one row, or a batch of one. layer: its name. At most `count` maps of a layer are shown.
     """
+    count = whole(count, "feature_maps: count")
     row = np.asarray(x)
     outputs = model.activations(row if row.ndim > 1 and row.shape[0] == 1 else row[None])
     maps: dict[str, np.ndarray] = {}
@@ -287,6 +292,7 @@ def augmented(
     too. x: (N, C, H, W), or (N, H, W, C) with the layout "NHWC", (N, H, W), or flat rows with the
     layer's image_shape; the first eight are shown.
     """
+    versions = whole(versions, "augmented: versions")
     layer, scale, layout = _tiles.augmenting(augment, layout)
     images = np.asarray(x)[:8] * np.float32(scale)
     if images.ndim < 2 or not len(images):

@@ -222,3 +222,21 @@ def test_mistakes(draw, message):
     net = Net({"a.weight": np.zeros((5, 12))}, {"a": np.zeros((1, 5))}, [object()])
     with pytest.raises(ValueError, match=message):
         draw(net)
+
+
+@pytest.mark.parametrize(
+    ("draw", "what"),
+    [
+        (lambda n: plots.filters(None, count=n), "filters: count"),
+        (lambda n: plots.weights(FLAT, image_shape=(3, 4), count=n), "weights: count"),
+        (lambda n: plots.feature_maps(FLAT, np.zeros(12), count=n), "feature_maps: count"),
+        (lambda n: plots.augmented(bp.Augment(), np.zeros((1, 3, 3)), n), "augmented: versions"),
+        (lambda n: plots.misclassified(None, [0], [1], count=n), "misclassified: count"),
+    ],
+)
+def test_as_many_are_shown_as_a_whole_number_says(draw, what):
+    for count in (0, -1):
+        with pytest.raises(ValueError, match=f"{what} must be at least 1, got {count}"):
+            draw(count)
+    with pytest.raises(TypeError, match=f"{what} must be a whole number, got 2.5"):
+        draw(2.5)
