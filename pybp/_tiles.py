@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pybp import layouts
+from pybp import data, layouts
 from pybp._draw import BLUE, GREY, INK, VERMILLION
+from pybp.errors import NotAdaptedError
 from pybp.graph import Node, topological
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _BETWEEN = "#DADADA"  # tiles
 _FINE = 48  # dots along the longer side of a tile, at least
 _GAP = 4  # dots between tiles
 _MOST_LABELS = 32
+_ROUNDING = 1e-6  # of values between 0 and 1
 _OUTLIERS = 99.8  # percent of the values lie within the scale
 
 
@@ -59,7 +61,7 @@ def as_pictures(images: NDArray[Any]) -> NDArray[Any]:
     """Images (N, C, H, W) of any range as colours (N, H, W, 3): three channels as they are, and
     the mean of other numbers of channels as black ink on white."""
     low, high = float(np.min(images)), float(np.max(images))
-    if high > 1 or low < 0:
+    if high > 1 + _ROUNDING or low < -_ROUNDING:
         images = (images - low) / ((high - low) or 1.0)
     if images.shape[1] == 3:
         return np.moveaxis(images, 1, -1)
@@ -210,19 +212,61 @@ def _same_image(given: object, shape: tuple[int, ...]) -> bool:
     return layouts.long_axes(dims) == layouts.long_axes(shape)
 
 
-def augmenting(given: Augment | Model, layout: str) -> tuple[Augment, float, str]:
-    """The layer that augments, the scale of the input before it, and the layout of its images."""
+class Disturbed(NamedTuple):
+    """A layer that augments and the first images that it is given, in its units: they are shown
+    times `scale` plus `offset`."""
+
+    layer: Augment
+    images: NDArray[Any]
+    layout: str
+    scale: Any = 1.0
+    offset: Any = 0.0
+
+
+def augmenting(given: Augment | Model, x: object, layout: str, most: int) -> Disturbed:
+    """What a layer augments of images `x`, or a model with one of its rows."""
+    from pybp.layers import Augment
+
+    if not isinstance(given, Augment):
+        return _augmenting_in(given, x, most)
+    layout = layouts.check(layout, (1, 1, 1), "augmented")
+    images = np.asarray(x)[:most]
+    if images.ndim < 2 or not len(images):
+        raise ValueError(f"augmented: x must hold images (N, ...), got shape {images.shape}")
+    return Disturbed(given, images, layout)
+
+
+def _augmenting_in(model: Model, x: object, most: int) -> Disturbed:
     from pybp.layers import Augment, Input
 
-    if isinstance(given, Augment):
-        return given, 1.0, layouts.check(layout, (1, 1, 1), "augmented")
-    found = [step for step in given.network.steps if isinstance(step.layer, Augment)]
-    if not found:
+    network = model.network
+    step = next((step for step in network.steps if isinstance(step.layer, Augment)), None)
+    if step is None:
         raise ValueError("augmented: the model has no layer bp.Augment(...)")
-    scale = next(layer.scale for layer in given.layers if isinstance(layer, Input))
-    layer = found[0].layer
-    assert isinstance(layer, Augment)
-    return layer, scale, found[0].node.layout or "NCHW"
+    node = step.node
+    while node.layer == step.node.layer and node.op in ("augment", "erase"):
+        node = node.inputs[0]
+    feed, moves = layouts.moved(node)
+    if feed.op != "feed":
+        raise ValueError(
+            f"augmented: layer {step.label!r} is given what layer {feed.layer!r} makes, and not "
+            "images of the input: pass the layer itself and the images that it is given, which "
+            "model.activations(x) shows"
+        )
+    rows = data.not_empty(data.as_rows(x, feed, "x"), "x")[:most]
+    entrance = network.steps[network.inputs[feed.attrs["source"]]].layer
+    assert isinstance(entrance, Input) and isinstance(step.layer, Augment)
+    order, scale = layouts.order_of(feed, moves), entrance.scale
+    offset, factor = np.zeros(order.size), np.full(order.size, scale)
+    if feed.running:
+        offset, factor = (model.buffers[part.name] for part in feed.running)
+    if not factor.all():
+        raise NotAdaptedError(f"layer {feed.layer!r} does not know the data: call model.adapt(x)")
+    images, offset, factor = (
+        part[..., order].reshape(*part.shape[:-1], *node.shape)
+        for part in ((rows - offset) * factor, offset, factor)
+    )
+    return Disturbed(step.layer, images, "NCHW", scale / factor, scale * offset)
 
 
 def count(shown: int, total: int, thing: str) -> str:

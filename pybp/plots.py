@@ -289,19 +289,19 @@ def augmented(
     """Images, and beside each some of the versions that a network sees of it in training.
 
     augment: a `pybp.Augment`, or a model with one, whose input's scale and layout are then applied
-    too. x: (N, C, H, W), or (N, H, W, C) with the layout "NHWC", (N, H, W), or flat rows with the
+    too; what it normalises is shown as it was before, and so is the layer's `fill`. x: rows of the
+    model, or (N, C, H, W), (N, H, W, C) with the layout "NHWC", (N, H, W), or flat rows with the
     layer's image_shape; the first eight are shown.
     """
     versions = whole(versions, "augmented: versions")
-    layer, scale, layout = _tiles.augmenting(augment, layout)
-    images = np.asarray(x)[:8] * np.float32(scale)
-    if images.ndim < 2 or not len(images):
-        raise ValueError(f"augmented: x must hold images (N, ...), got shape {images.shape}")
-    drawn = layer.apply(np.repeat(images, versions, axis=0), seed, layout=layout)
+    seen = _tiles.augmenting(augment, x, layout, most=8)
+    layer, images = seen.layer, seen.images
+    drawn = layer.apply(np.repeat(images, versions, axis=0), seed, layout=seen.layout)
     both = np.concatenate(
         [images[:, None], drawn.reshape(len(images), versions, *images.shape[1:])], axis=1
     )
-    if layout == "NHWC" and images.ndim == 4:
+    both = both * seen.scale + seen.offset
+    if seen.layout == "NHWC" and images.ndim == 4:
         both = np.moveaxis(both, -1, 2)
     shape = layer.image_shape or both.shape[2:]
     tiles = _tiles.as_pictures(both.reshape(-1, *_tiles.input_shape(shape, both[0, 0].size, "x")))

@@ -188,6 +188,41 @@ def test_augmented_shows_what_the_layer_does(tmp_path):
     assert set(texts(coloured)) == {"original", "1", "2"}
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_augmented_shows_what_is_normalised_as_it_was_and_the_fill_in_its_units(layout):
+    shape = (3, 4, 6) if layout == "NCHW" else (4, 6, 3)
+    entrance = bp.Input(shape, layout=layout, scale=1 / 255)
+    norm = bp.Normalize([0.2, 0.4, 0.6], [0.1, 0.2, 0.3])
+    model = bp.Sequential([entrance, norm, bp.Augment(erase=1.0, erase_area=(1, 1), fill=1.0)])
+    model.compile()
+    x = RNG.integers(0, 256, (2, *shape), dtype=np.uint8)
+    figure = plots.augmented(model, x, versions=1)
+    original = np.moveaxis(x[1] / 255, 0, -1) if layout == "NCHW" else x[1] / 255
+    np.testing.assert_allclose(tile(figure, 1, 0, (4, 6)), original, atol=1e-6)
+    erased = tile(figure, 1, 1, (4, 6)).reshape(24, 3)
+    gone = np.isclose(erased, [0.3, 0.6, 0.9], atol=1e-6).all(axis=1)
+    assert gone.any() and np.isclose(erased[~gone], original.reshape(24, 3)[~gone]).all()
+
+
+def test_augmented_takes_rows_of_the_model_alone():
+    def of(*before):
+        model = bp.Sequential([*before, bp.Augment(shift=1)])
+        model.compile()
+        return model
+
+    first = bp.Input((3, 16, 20), layout="NCHW")
+    with pytest.raises(ValueError, match=r"'input0': x must have shape \(N, 3, 16, 20\)"):
+        plots.augmented(of(first), np.zeros((2, 16, 20, 3)))
+    image = bp.Reshape((1, 4, 4), layout="NCHW")
+    plots.augmented(of(bp.Input(16), image), np.zeros((2, 4, 4)))
+    with pytest.raises(ValueError, match="'augment0' is given what layer 'dense0' makes"):
+        plots.augmented(of(bp.Input(16), bp.Dense(16, trainable=False), image), np.zeros((2, 16)))
+    with pytest.raises(
+        bp.errors.NotAdaptedError, match=r"'standardscaler0' .* call model.adapt\(x\)"
+    ):
+        plots.augmented(of(first, bp.StandardScaler()), np.zeros((2, 3, 16, 20)))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 6, 7, 16, 32, 64, 100])
 def test_grids_are_wide_and_nearly_full(count):
     rows, columns = _tiles.grid_for(count)
