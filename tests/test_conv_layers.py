@@ -313,6 +313,26 @@ def test_a_transposed_convolution_must_leave_something():
         )
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bp.Conv2D(2, 3, stride=2**25), "Conv2D: stride must be at most 16777216"),
+        (lambda: bp.Conv2D(2, 3, dilation=2**25), "Conv2D: dilation must be at most 16777216"),
+        (lambda: bp.Conv2D(2, 3, padding=2**23), "2 x 16777222 x 16777222 values.*pad less"),
+        (lambda: bp.DepthwiseConv2D(3, padding=2**24), "1 x 33554438 x 33554438.*pad less"),
+        (lambda: bp.ConvTranspose2D(2, 3, 2**22), "29360131 x 29360131.*16777216 places.*stride"),
+        (lambda: bp.Upsample2D(2**22), "1 x 33554432 x 33554432 .*make factor smaller"),
+        (
+            lambda: bp.ZeroPad2D(2**23),
+            "1 x 16777224 x 16777224 .*a row has 281474976710656 at most",
+        ),
+    ],
+)
+def test_sizes_beyond_what_can_be_are_refused_with_the_limit(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()(bp.Input((1, 8, 8), layout="NCHW"))
+
+
 def test_channels_must_divide_into_groups():
     with pytest.raises(ValueError, match=r"the 3 channels of layer 'input0' .*groups=2"):
         bp.Sequential([bp.Input((3, 6, 5), layout="NCHW"), bp.Conv2D(4, 3, groups=2)])

@@ -9,7 +9,18 @@ from pybp.checks import boolean, whole
 from pybp.graph import Node
 from pybp.layers.activation import activate, activation_of, weight_init_for
 from pybp.layers.base import LARGEST
-from pybp.layers.image import enter, must_fit, over, padding, pads, places, sizes, spread
+from pybp.layers.image import (
+    LARGEST_WINDOW,
+    enter,
+    must_fit,
+    must_hold,
+    over,
+    padding,
+    pads,
+    places,
+    sizes,
+    spread,
+)
 from pybp.layers.trained import TrainedLayer
 from pybp.layouts import given_shape
 
@@ -59,11 +70,13 @@ class _Conv(TrainedLayer):
         self.weight_init = init.get(weight_init, f"{kind}: weight_init")
         self.bias_init = init.get(bias_init, f"{kind}: bias_init")
 
-    def _attrs(self, x: Node, groups: int, name: str) -> dict[str, int]:
+    def _attrs(self, x: Node, filters: int, groups: int, name: str) -> dict[str, int]:
         """Of the op on rows (C, H, W)."""
         stride, window = over(self.stride), self._window()
         attrs = pads(self.padding, x, window, stride)
-        must_fit(x, "a kernel", window, attrs, name)
+        high, wide = must_fit(x, "a kernel", window, attrs, name)
+        size = (high - window[0]) // stride[0] + 1, (wide - window[1]) // stride[1] + 1
+        must_hold(x, filters, size, name, "pad less, or take fewer filters")
         return attrs | self._steps(groups)
 
     def _window(self) -> tuple[int, int]:
@@ -167,7 +180,8 @@ class Conv2D(_Conv):
         _in_groups(x, self.filters, self.groups, name)
         shape = self._shape(x.shape[0])
         parameters = self._parameters(name, shape, self.filters)
-        y = Node(self._op, (x,), parameters, self._attrs(x, self.groups, name), name)
+        attrs = self._attrs(x, self.filters, self.groups, name)
+        y = Node(self._op, (x,), parameters, attrs, name)
         return activate(y, self.activation, name, self)
 
     def _shape(self, channels: int) -> tuple[int, ...]:
@@ -240,7 +254,7 @@ class ConvTranspose2D(Conv2D):
     def _shape(self, channels: int) -> tuple[int, ...]:
         return (channels, self.filters // self.groups, *self._kernel())
 
-    def _attrs(self, x: Node, groups: int, name: str) -> dict[str, int]:
+    def _attrs(self, x: Node, filters: int, groups: int, name: str) -> dict[str, int]:
         stride, window, given = over(self.stride), self._window(), self.padding
         more = self.output_padding
         more = (0, more) if isinstance(more, int) else more
@@ -255,22 +269,26 @@ class ConvTranspose2D(Conv2D):
                 f"stride {self.stride} or the dilation {self.dilation}"
             )
         attrs = pads(given, x, window, stride)
-        _must_leave(x, window, stride, attrs, more, name)
+        size = _grown(x, window, stride, attrs, more, name)
+        remedy = "make stride, dilation or kernel_size smaller"
+        must_hold(x, filters, size, name, remedy, LARGEST_WINDOW)
         return attrs | self._steps(groups) | {"output_pad_h": more[0], "output_pad_w": more[1]}
 
 
-def _must_leave(
+def _grown(
     x: Node, window: tuple[int, int], stride: tuple[int, int], attrs: dict, more: tuple, name: str
-) -> None:
-    """Padding must not cut everything off."""
+) -> tuple[int, int]:
+    """Height and width of the output, of which padding must not cut everything off."""
     cut = attrs["pad_top"] + attrs["pad_bottom"], attrs["pad_left"] + attrs["pad_right"]
     high = (x.shape[1] - 1) * stride[0] + window[0]
     wide = (x.shape[2] - 1) * stride[1] + window[1]
-    if high + more[0] <= cut[0] or wide + more[1] <= cut[1]:
+    size = high + more[0] - cut[0], wide + more[1] - cut[1]
+    if min(size) <= 0:
         raise ValueError(
             f"layer {name!r}: padding cuts off all of the {places(x, (high, wide))} that layer "
             f"{x.layer!r} (rows {given_shape(x)}, {x.layout}) and the kernel make: pad less"
         )
+    return size
 
 
 class ConvTranspose1D(ConvTranspose2D):
@@ -311,7 +329,8 @@ class DepthwiseConv2D(_Conv):
         channels = x.shape[0]
         filters = channels * self.depth_multiplier
         parameters = self._parameters(name, (filters, 1, *self._kernel()), filters)
-        y = Node("conv", (x,), parameters, self._attrs(x, channels, name), name)
+        attrs = self._attrs(x, filters, channels, name)
+        y = Node("conv", (x,), parameters, attrs, name)
         return activate(y, self.activation, name, self)
 
 
@@ -359,7 +378,7 @@ class SeparableConv2D(Conv2D):
         deep = channels * self.depth_multiplier
         kernel = (deep, 1, *self._kernel())
         depthwise = self.weight(f"{name}.depthwise", kernel, self.weight_init)
-        y = Node("conv", (x,), (depthwise,), self._attrs(x, channels, name), name)
+        y = Node("conv", (x,), (depthwise,), self._attrs(x, deep, channels, name), name)
         pixel = (self.filters, deep, *[1] * self._axes)
         parameters = self._parameters(name, pixel, self.filters)
         return activate(

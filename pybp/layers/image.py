@@ -5,9 +5,11 @@ from __future__ import annotations
 from pybp.checks import whole
 from pybp.errors import unknown
 from pybp.graph import Node
+from pybp.layers.base import LARGEST
 from pybp.layouts import as_image, given_shape
 
-LARGEST_WINDOW = 2**30
+LARGEST_WINDOW = 2**24  # and stride, padding, and image in a convolution: see conv_attrs.h
+LARGEST_ROW = 2**48  # values: see csrc/core/plan.c
 Sizes = int | tuple[int, int]  # of a sequence, or (height, width) of an image
 Sides = tuple[int, int]  # before, after
 Padding = str | Sides | tuple[Sides, Sides]
@@ -86,17 +88,32 @@ def pads(
     return found | {"pad_left": left[0], "pad_right": left[1]}
 
 
-def must_fit(x: Node, what: str, window: tuple[int, int], attrs: dict[str, int], name: str) -> None:
-    """A window must not be larger than what it slides over."""
+def must_fit(
+    x: Node, what: str, window: tuple[int, int], attrs: dict[str, int], name: str
+) -> tuple[int, int]:
+    """Height and width with padding, than which a window must not be larger."""
     high = x.shape[1] + attrs["pad_top"] + attrs["pad_bottom"]
     wide = x.shape[2] + attrs["pad_left"] + attrs["pad_right"]
     if window[0] <= high and window[1] <= wide:
-        return
+        return high, wide
     padded = " with its padding" if (high, wide) != x.shape[1:] else ""
     raise ValueError(
         f"layer {name!r}: {what} of {places(x, window)} is larger than the "
         f"{places(x, (high, wide))} of layer {x.layer!r}{padded} (rows {given_shape(x)}, "
         f'{x.layout}): make it smaller, pad more (padding="same"), or pool less before it'
+    )
+
+
+def must_hold(
+    x: Node, channels: int, size: tuple[int, int], name: str, remedy: str, side: int = LARGEST
+) -> None:
+    """What a layer makes of x must not be larger than rows can be, or its sides than `side`."""
+    if max(size) <= side and channels * size[0] * size[1] <= LARGEST_ROW:
+        return
+    limit = f"a side has {side} places" if max(size) > side else f"a row has {LARGEST_ROW}"
+    raise ValueError(
+        f"layer {name!r}: of layer {x.layer!r} (rows {given_shape(x)}, {x.layout}) it would make "
+        f"{channels} x {places(x, size)} values, and {limit} at most: {remedy}"
     )
 
 

@@ -10,7 +10,7 @@ from pybp.checks import whole
 from pybp.errors import unknown
 from pybp.graph import Node
 from pybp.layers.base import LARGEST, Layer
-from pybp.layers.image import Padding, Sizes, enter, over, padding, pads, places, sizes
+from pybp.layers.image import Padding, Sizes, enter, must_hold, over, padding, pads, places, sizes
 
 
 class Flatten(Layer):
@@ -110,6 +110,8 @@ class _Frame(Layer):
                 f"layer {name!r}: cropping {self.padding} leaves nothing of the {size} of layer "
                 f"{x.layer!r} (rows {layouts.given_shape(x)}, {x.layout}): crop less"
             )
+        high, wide = x.shape[1] + self._sign * high, x.shape[2] + self._sign * wide
+        must_hold(x, x.shape[0], (high, wide), name, "pad less")
         attrs = {side: self._sign * n for side, n in attrs.items()}
         return Node("zero_pad", (x,), attrs=attrs, layer=name)
 
@@ -171,6 +173,8 @@ class _Upsample(Layer):
     def build(self, x: Node | None, name: str) -> Node:
         x = enter(x, name, type(self).__name__, self._axes)
         high, wide = over(self.factor)
+        size = x.shape[1] * high, x.shape[2] * wide
+        must_hold(x, x.shape[0], size, name, "make factor smaller")
         attrs = {"factor_h": high, "factor_w": wide}
         attrs["bilinear"] = int(self.interpolation == self._between)
         return Node("upsample", (x,), attrs=attrs, layer=name)
