@@ -148,9 +148,15 @@ def check_words(array: np.ndarray, node: Node, what: str) -> None:
     for column in range(array.shape[1]):
         row = Source(array[:, column : column + 1]).check_labels(words)
         if row is not None:
+            word = array[row, column]
+            remedy = (
+                "number the words from 0, for instance with np.unique(..., return_inverse=True)"
+            )
+            if word >= words and word % 1 == 0:
+                remedy = "give bp.Embedding more words"
             raise ValueError(
-                f"{what}[{row}, {column}] is {array[row, column]}: layer {node.layer!r} takes "
-                f"whole numbers from 0 to {words - 1}; give bp.Embedding more words"
+                f"{what}[{row}, {column}] is {word}: layer {node.layer!r} takes whole numbers from "
+                f"0 to {words - 1}; {remedy}"
             )
 
 

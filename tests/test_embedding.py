@@ -64,8 +64,16 @@ def test_words_are_told_apart():
     assert model.evaluate(x, y)["accuracy"] > 0.98
 
 
-@pytest.mark.parametrize("bad", [6, -1, 2.5, 1e9])
-def test_numbers_that_name_no_row_are_refused(bad):
+@pytest.mark.parametrize(
+    ("bad", "remedy"),
+    [
+        (6, "give bp.Embedding more words"),
+        (1e9, "give bp.Embedding more words"),
+        (-1, "number the words from 0"),
+        (2.5, "number the words from 0"),
+    ],
+)
+def test_numbers_that_name_no_row_are_refused(bad, remedy):
     x = RNG.integers(0, 6, (50, 4)).astype(float)
     y = np.zeros((50, 2))
     model = net()
@@ -73,7 +81,7 @@ def test_numbers_that_name_no_row_are_refused(bad):
     model.predict(x[:1])  # from now on there is a shortcut
     before = model.parameters["embedding0.weight"].copy()
     x[31, 2] = bad
-    message = r"x\[{}, 2\] is {}.*'embedding0' takes whole numbers from 0 to 5"
+    message = r"x\[{}, 2\] is {}.*'embedding0' takes whole numbers from 0 to 5; " + remedy
     for call in (
         lambda: model.fit(x, y, verbose=0),
         lambda: model.train_on_batch(x, y),
