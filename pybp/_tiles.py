@@ -195,6 +195,13 @@ def images_read(model: Model, layer: str, weight: NDArray[Any], given: object) -
             f"weights: layer {layer!r} reads images of shape {layouts.given_shape(node)}, got "
             f"image_shape={given!r}: leave image_shape out, it is for flat rows"
         )
+    if node.ndim == 1 and given is None:
+        side = math.isqrt(size)
+        example = f"({side}, {side})" if side * side == size else "(H, W)"
+        raise ValueError(
+            f"weights: layer {layer!r} reads flat rows of {size} values: say which images they "
+            f"are, such as image_shape={example}"
+        )
     shape = input_shape(node.shape if given is None else given, size, "weights")
     if shape[1:] == (1, 1):
         raise ValueError(

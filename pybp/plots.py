@@ -7,6 +7,7 @@ matplotlib: ``pip install "pybp[plot]"``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from os import PathLike, fspath
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from pybp import _draw, _tiles
 from pybp.checks import whole
+from pybp.layouts import given_shape
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -248,6 +250,12 @@ def feature_maps(
     """
     count = whole(count, "feature_maps: count")
     row = np.asarray(x)
+    feeds = model.network.nodes(model.network.inputs)
+    if len(feeds) == 1 and row.size != math.prod(feeds[0].shape):
+        raise ValueError(
+            f"feature_maps: x must be one row {given_shape(feeds[0])}, or a batch of one, "
+            f"got shape {row.shape}"
+        )
     outputs = model.activations(row if row.ndim > 1 and row.shape[0] == 1 else row[None])
     maps: dict[str, np.ndarray] = {}
     layouts = {step.label: step.node.layout for step in model.network.steps}

@@ -336,7 +336,11 @@ def test_apply_takes_channels_last(channels):
         (lambda: bp.Normalize([1, 2], [1, 2, 3]), "2 and 3 channels"),
         (
             lambda: bp.Sequential([bp.Input((3, 4, 4)), bp.Normalize([1, 2], 1)]),
-            r"'normalize0'.*2 channels.*\(3, 4, 4\)",
+            r"'normalize0'.*2 channels.*\(3, 4, 4\) of layer 'input0' have 3: give one number, or",
+        ),
+        (
+            lambda: bp.Sequential([bp.Input((8, 8, 3)), bp.Normalize([1, 2, 3], 1)]),
+            r"3 channels.*\(8, 8, 3\).* have 8: .*say bp.Input\(\(8, 8, 3\), layout='NHWC'\)",
         ),
         (
             lambda: bp.Sequential([bp.Input((3, 4, 4)), bp.Augment(), bp.Normalize(1, 1)]),

@@ -23,7 +23,7 @@ class Net:
 
     def __init__(self, parameters, outputs=(), layers=()):
         self.parameters, self.outputs, self.layers = parameters, dict(outputs), list(layers)
-        self.network = SimpleNamespace(steps=[])
+        self.network = SimpleNamespace(steps=[], inputs=(), nodes=lambda which: [])
 
     def activations(self, x):
         self.seen = np.asarray(x)
@@ -231,7 +231,8 @@ def test_grids_are_wide_and_nearly_full(count):
 
 
 FLAT = bp.Sequential([bp.Input(12), bp.Dense(5, name="a")])
-FLAT.compile()
+SQUARE = bp.Sequential([bp.Input(16), bp.Dense(5, name="a")])
+FLAT.compile(), SQUARE.compile()
 POOLED = bp.Sequential(
     [bp.Input((4, 8, 8), layout="NCHW"), bp.GlobalAveragePool2D(), bp.Dense(3, name="a")]
 )
@@ -243,9 +244,14 @@ POOLED.compile()
     [
         (lambda net: plots.filters(net), "filters: there is no layer .* none of this model"),
         (lambda net: plots.weights(net, "b"), "weights: layer 'b' is not one .* have them: 'a'"),
-        (lambda _: plots.weights(FLAT), r"image_shape must be .* 12 values in all, got \(12,\)"),
+        (lambda _: plots.weights(FLAT), r"'a' reads flat .* 12 values: .*image_shape=\(H, W\)"),
+        (lambda _: plots.weights(SQUARE), r"flat rows of 16 .*such as image_shape=\(4, 4\)"),
         (lambda _: plots.weights(FLAT, "a", (3, 5)), r"12 values in all, got \(3, 5\)"),
         (lambda _: plots.weights(POOLED), r"'a' reads one value of each of 4 channels.*'a.weight'"),
+        (
+            lambda _: plots.feature_maps(POOLED, np.zeros((2, 4, 8, 8))),
+            r"x must be one row \(4, 8, 8\), or a batch of one, got shape \(2, 4, 8, 8\)",
+        ),
         (lambda net: plots.feature_maps(net, np.zeros(4)), "no layer of the model has an output"),
         (lambda net: plots.feature_maps(net, np.zeros(4), "q"), "layer 'q' has no maps"),
         (lambda net: plots.augmented(net, np.zeros((1, 3, 3))), "has no layer bp.Augment"),

@@ -260,9 +260,13 @@ class Normalize(Layer):
         channels = x.shape[axis]
         wanted = max(len(self.mean), len(self.std))
         if wanted not in (1, channels):
+            remedy = "give one number, or one for each channel"
+            if not x.layout and x.ndim in (2, 3) and x.shape[-1] == wanted:
+                last = "NHWC" if x.ndim == 3 else "NLC"
+                remedy = f"where channels come last, say bp.Input({x.shape}, layout={last!r})"
             raise ValueError(
-                f"layer {name!r}: Normalize has numbers for {wanted} channels, but rows of layer "
-                f"{x.layer!r} have shape {x.shape}, which is {channels}"
+                f"layer {name!r}: Normalize has numbers for {wanted} channels, but rows "
+                f"{layouts.given_shape(x)} of layer {x.layer!r} have {channels}: {remedy}"
             )
         scale = x.attrs["scale"]
         along = tuple(-1 if k == axis else 1 for k in range(len(x.shape)))
