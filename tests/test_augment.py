@@ -317,11 +317,11 @@ def test_apply_takes_channels_last(channels):
         (lambda: bp.Sequential([bp.Input(784), bp.Augment(shift=1)]), r"'augment0'.*image_shape="),
         (
             lambda: bp.Sequential([bp.Input(784), bp.Augment(image_shape=(28, 29))]),
-            r"\(784,\) do not hold images of shape \(28, 29\)",
+            r"\(28, 29\), .* 812 values, but rows \(784,\) of layer 'input0' have 784: give",
         ),
         (
             lambda: bp.Sequential([bp.Input((1, 8, 8)), bp.Augment(image_shape=(4, 4))]),
-            r"\(1, 8, 8\): leave image_shape out",
+            r"rows \(1, 8, 8\) of layer 'input0': leave image_shape out",
         ),
         (
             lambda: bp.Sequential([bp.Input((20, 3), layout="NLC"), bp.Augment(shift=1)]),

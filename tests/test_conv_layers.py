@@ -306,7 +306,9 @@ def test_a_transposed_convolution_must_leave_something():
     with pytest.raises(ValueError, match="padding cuts off all of the 2 x 2 that layer 'input0'"):
         bp.Sequential([bp.Input((1, 1, 1), layout="NCHW"), bp.ConvTranspose2D(1, 2, padding=1)])
     with pytest.raises(
-        ValueError, match=r"output_padding \(2, 2\) must be smaller than the stride"
+        ValueError,
+        match=r"output_padding \(2, 2\) behind layer 'input0' \(rows \(1, 3, 3\), NCHW\) must be "
+        r"smaller than the stride \(2, 2\)",
     ):
         bp.Sequential(
             [bp.Input((1, 3, 3), layout="NCHW"), bp.ConvTranspose2D(1, 2, 2, output_padding=2)]

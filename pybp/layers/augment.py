@@ -139,7 +139,7 @@ class Augment(Layer):
                 f"rows {layouts.given_shape(x)} in layout {x.layout!r}"
             )
         x = layouts.as_image(x, name, "Augment") if x.layout else x
-        height, width = self._size(x.shape, name)
+        height, width = self._size(x, name)
         place = {"fill": self.fill, "height": height, "width": width}
         amounts = {
             "shift": self.shift,
@@ -160,26 +160,28 @@ class Augment(Layer):
             x = Node("erase", (x,), attrs=attrs | place, layer=name)
         return x
 
-    def _size(self, shape: tuple[int, ...], name: str) -> tuple[int, int]:
-        """Height and width of the images that rows of this shape hold."""
-        given = self.image_shape
+    def _size(self, x: Node, name: str) -> tuple[int, int]:
+        """Height and width of the images that rows of x hold."""
+        given, shape = self.image_shape, x.shape
+        rows = f"rows {layouts.given_shape(x)} of layer {x.layer!r}"
         if given is None:
             if len(shape) not in (2, 3):
                 raise ValueError(
-                    f"layer {name!r}: Augment takes images, rows of shape (C, H, W), got {shape}: "
+                    f"layer {name!r}: Augment takes images, rows of shape (C, H, W), got {rows}: "
                     "say what they are with bp.Input((C, H, W)), or bp.Augment(..., "
                     "image_shape=(H, W)) for flat rows"
                 )
             given = shape
         elif len(shape) != 1 and shape[-len(given) :] != given:
             raise ValueError(
-                f"layer {name!r}: image_shape is {given}, but rows have the shape {shape}: leave "
-                "image_shape out, it is for flat rows"
+                f"layer {name!r}: image_shape is {given}, got {rows}: leave image_shape out, it is "
+                "for flat rows"
             )
-        fits = math.prod(shape) % math.prod(given) == 0
-        if not fits or (len(given) == 3 and math.prod(shape) != math.prod(given)):
+        size, wanted = math.prod(shape), math.prod(given)
+        if size % wanted or (len(given) == 3 and size != wanted):
             raise ValueError(
-                f"layer {name!r}: rows of shape {shape} do not hold images of shape {given}"
+                f"layer {name!r}: image_shape is {given}, which is {wanted} values, but {rows} "
+                f"have {size}: give it the shape of the images that are in them"
             )
         return given[-2], given[-1]
 

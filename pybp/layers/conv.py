@@ -265,8 +265,9 @@ class ConvTranspose2D(Conv2D):
         limits = [max(*both) for both in zip(stride, over(self.dilation), strict=True)]
         if any(m >= limit for m, limit in zip(more, limits, strict=True)):
             raise ValueError(
-                f"layer {name!r}: output_padding {self.output_padding} must be smaller than the "
-                f"stride {self.stride} or the dilation {self.dilation}"
+                f"layer {name!r}: output_padding {self.output_padding} behind layer {x.layer!r} "
+                f"(rows {given_shape(x)}, {x.layout}) must be smaller than the stride "
+                f"{self.stride} or the dilation {self.dilation}: pad less"
             )
         attrs = pads(given, x, window, stride)
         size = _grown(x, window, stride, attrs, more, name)

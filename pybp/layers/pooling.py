@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pybp.checks import boolean
 from pybp.graph import Node
 from pybp.layers.base import Layer
-from pybp.layers.image import enter, must_fit, over, padding, pads, sizes
+from pybp.layers.image import enter, must_fit, over, padding, pads, places, sizes
+from pybp.layouts import given_shape
 
 if TYPE_CHECKING:
     from pybp.layers.image import Padding, Sizes
@@ -43,8 +44,9 @@ class _Pool(Layer):
         for side, size in zip(attrs, (pool[0], pool[0], pool[1], pool[1]), strict=True):
             if attrs[side] >= size:
                 raise ValueError(
-                    f"layer {name!r}: padding of {attrs[side]} with a pool of {size}: windows "
-                    "would hold nothing but padding; pad less than the pool's size"
+                    f"layer {name!r}: padding of {attrs[side]} with a pool of {places(x, pool)} on "
+                    f"layer {x.layer!r} (rows {given_shape(x)}, {x.layout}): windows would hold "
+                    "nothing but padding; pad less than the pool's size"
                 )
         attrs |= {"pool_h": pool[0], "pool_w": pool[1]}
         attrs |= {"stride_h": stride[0], "stride_w": stride[1]}
