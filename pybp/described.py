@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Self, TypeVar
 from pybp.errors import MissingCustomError, unknown
 
 T = TypeVar("T", bound="Described")
+# Arguments of other libraries, and where the same is said here.
+_SAID_ELSEWHERE = {"data_format": '; say the order of axes in bp.Input(..., layout="NHWC")'}
 _CO_VARKEYWORDS = 8  # as `inspect`, slow to import, has it
 
 
@@ -24,7 +26,8 @@ class Described:
         if kwargs and cls.__module__.startswith("pybp."):
             known = _arguments(cls)
             for name in kwargs.keys() - known if known else ():
-                raise TypeError(str(unknown(f"argument of {cls.__name__}", name, known)))
+                mistake = unknown(f"argument of {cls.__name__}", name, known)
+                raise TypeError(f"{mistake}{_SAID_ELSEWHERE.get(name, '')}")
         return super().__new__(cls)
 
     def config(self) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def nearest(name: object, known: Iterable[str]) -> list[str]:
     import difflib  # slow to import, and seldom needed
 
     lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.5)
+    # "acc" looks like "accuracy", but "data_format" not like "max_norm".
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1, cutoff=0.54)
     return [lower[one] for one in near]
 
 

@@ -64,6 +64,10 @@ BAD_LAYERS = {
         lambda: bp.Conv2D(4, 3, strides=2),
         raises(TypeError, "Conv2D", "'strides'", "did you mean 'stride'", "max_norm"),
     ),
+    "Conv2D(4, 3, data_format='channels_last')": (
+        lambda: bp.Conv2D(4, 3, data_format="channels_last"),
+        raises(TypeError, "'data_format': Known", 'in bp.Input(..., layout="NHWC")'),
+    ),
     "MaxPool2D(2, strides=2)": (
         lambda: bp.MaxPool2D(2, strides=2),
         raises(TypeError, "MaxPool2D", "'strides'", "did you mean 'stride'"),
