@@ -80,7 +80,7 @@ def _short(name: str, most: int = _NAME_LENGTH) -> str:
 
 def _bare(axes: Axes, title: str) -> None:
     """No frame but two axes, and a title at the left."""
-    axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.set_title(title, fontsize=11, color=INK, loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(which="both", labelsize=9, color=GREY, labelcolor=INK)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pybp.layers.activation import name_of
 from pybp.layouts import given_shape
@@ -41,9 +41,10 @@ def draw(network: Network, path: str | PathLike | None = None) -> Figure:
             box.set(linestyle="--", linewidth=1.4)
         axes.add_patch(box)
         lines = layout.text[i]
-        axes.text(x, y - 0.15, lines[0], ha="center", va="center", weight="bold", size=9, zorder=3)
-        axes.text(x, y + 0.04, lines[1], ha="center", va="center", size=8, zorder=3)
-        axes.text(x, y + 0.2, lines[2], ha="center", va="center", size=8, color="#555", zorder=3)
+        how: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3, "parse_math": False}
+        axes.text(x, y - 0.15, lines[0], weight="bold", size=9, **how)
+        axes.text(x, y + 0.04, lines[1], size=8, **how)
+        axes.text(x, y + 0.2, lines[2], size=8, color="#555", **how)
     for way in layout.ways():
         axes.plot(*zip(*way[:-1], strict=True), color="#444444", linewidth=1, zorder=1)
         arrow = {"arrowstyle": "-|>", "color": "#444444", "shrinkA": 0, "shrinkB": 0}

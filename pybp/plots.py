@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from os import PathLike, fspath
+from os.path import splitext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -282,7 +283,7 @@ def feature_maps(
         axes = band.subplots()
         _tiles.draw(axes, _tiles.scale_for(shown).paint(shown), grid)
         axes.set_anchor("W")
-        band.suptitle(words, fontsize=10, color=_draw.INK, x=0.01, ha="left")
+        band.suptitle(words, fontsize=10, color=_draw.INK, x=0.01, ha="left", parse_math=False)
     return _saved(figure, path)
 
 
@@ -335,7 +336,7 @@ def _signed_tiles(
     figure = _figure(width, max(1.5, side * ratio * down + 0.6))
     axes, scale = figure.subplots(), _tiles.scale_for(values)
     _tiles.draw(axes, scale.paint(values), (down, across), *names)
-    figure.suptitle(words, fontsize=11, color=_draw.INK, x=0.01, ha="left")
+    figure.suptitle(words, fontsize=11, color=_draw.INK, x=0.01, ha="left", parse_math=False)
     _tiles.key(figure, axes, scale)
     return _saved(figure, path)
 
@@ -456,11 +457,10 @@ def _figure(width: float, height: float) -> Figure:
 def _saved(figure: Figure, path: Path) -> Figure:
     if path is None:
         return figure
-    try:
-        figure.savefig(path)
-    except ValueError as error:
+    ending = splitext(path)[1][1:].lower()
+    if ending and ending not in figure.canvas.get_supported_filetypes():
         raise ValueError(
-            f"no picture can be written to {fspath(path)!r}: let its name end in .png, .svg or "
-            f".pdf ({error})"
-        ) from None
+            f"no picture can be written to {fspath(path)!r}: let its name end in .png, .svg or .pdf"
+        )
+    figure.savefig(path)
     return figure

@@ -108,6 +108,16 @@ def test_titles_of_few_columns_fit_and_columns_of_groups_have_no_numbers(groups,
     assert {label.get_text() for label in figure.axes[0].get_xticklabels()} == columns
 
 
+def test_a_name_with_dollars_is_no_mathematics(tmp_path):
+    weight = np.ones((2, 1, 3, 3))
+    model = convolution(bp.Conv2D(2, 3, name="$x_{$"), (1, 8, 8), weight)
+    x = np.zeros((1, 8, 8))
+    plots.history({"loss": [1.0], "$x_{$_loss": [1.0]}, tmp_path / "a.png")
+    for figure in (model.plot(), plots.filters(model), plots.feature_maps(model, x)):
+        assert not flaws(figure)
+        assert any(text.startswith("$x_{$") for text in texts(figure))
+
+
 def test_weights_of_a_dense_layer_are_images():
     model = bp.Sequential([bp.Input((2, 6, 8)), bp.Dense(3, name="first")])
     flat = bp.Sequential([bp.Input(96), bp.Dense(70, name="first"), bp.Dense(4, name="last")])

@@ -257,6 +257,13 @@ def test_report_of_values(tmp_path, scale):
     assert flaws(figure) == []
 
 
+def test_a_picture_has_a_format_that_is_known(tmp_path):
+    with pytest.raises(ValueError, match=r"written to '.*a\.doc': let its name end in \.png"):
+        plots.history(CURVES, tmp_path / "a.doc")
+    plots.history(CURVES, tmp_path / "a.PDF")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.PDF"]
+
+
 def test_values_that_are_all_the_same():
     plots.predicted_vs_true([1.0, 1.0], [1.0, 1.0]).draw_without_rendering()
 
