@@ -45,8 +45,9 @@ class BatchNorm(TrainedLayer):
 
     The running statistics are `model.buffers["batchnorm0.mean"]` and `"batchnorm0.variance"`, [C]
     float64, zeros and ones at first. A row of sample weight 0 counts in the batch's statistics like
-    any other: it takes part in the layer, though not in the loss. Every batch needs two rows:
-    training on a batch of one, or with a last batch of one, is refused.
+    any other: it takes part in the layer, though not in the loss. Every batch needs two values of
+    each column: a batch of one, or a last batch of one, is refused in training, but for images and
+    sequences of more than one place.
 
     >>> import numpy as np, pybp as bp
     >>> rng = np.random.default_rng(0)
