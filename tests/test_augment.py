@@ -331,6 +331,10 @@ def test_apply_takes_channels_last(channels):
         (lambda: bp.Augment().apply(np.zeros((3, 5))), "Augment takes images"),
         (lambda: bp.Augment().apply(np.zeros((0, 1, 5, 5))), "x is empty"),
         (lambda: bp.Augment().apply([["a"]]), "strings"),
+        (
+            lambda: bp.Augment().apply([[[1.0, 2.0], [np.nan, 3.0]]]),
+            r"x\[0\] is nan at \(1, 0\) of its shape \(2, 2\): every value must be finite",
+        ),
         (lambda: bp.Normalize(0, 0), "Normalize: std must be above 0"),
         (lambda: bp.Normalize([], 1), "Normalize: mean is empty"),
         (lambda: bp.Normalize([1, 2], [1, 2, 3]), "2 and 3 channels"),

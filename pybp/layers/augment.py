@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from pybp import data, layouts
-from pybp._core import Source
 from pybp.checks import boolean, real, whole
 from pybp.graph import Node, Parameter, Running, topological
 from pybp.init import Constant
@@ -206,7 +205,7 @@ class Augment(Layer):
         dtype = np.float64 if array.dtype == np.float64 else np.float32
         store = ParameterStore([Parameter("none", (1,), Constant())], np.dtype(dtype))
         lowered = lower(Request(len(array), keep=[output], training=True), store)
-        source = Source(array.reshape(len(array), -1))
+        source = data.finite_source(array.reshape(len(array), -1), "x", shape=rows)
         (y,) = lowered.plan.once((source,), len(array), [lowered.value(output)], True, seed, step)
         return y.reshape(array.shape)
 
