@@ -136,8 +136,8 @@ def finite_source(
             )
         reduced = "all(axis=1)" if len(shape) < 2 else f"reshape(len({what}), -1).all(axis=1)"
         raise ValueError(
-            f"{found}: every value must be finite; replace or remove such rows, for instance with "
-            f"{what}[np.isfinite({what}).{reduced}]"
+            f"{found}: every value must be finite; replace such values, or keep in all arrays only "
+            f"the rows where np.isfinite({what}).{reduced}"
         )
     return source
 

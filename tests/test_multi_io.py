@@ -405,7 +405,12 @@ MISTAKES = {
     "not a number": (
         lambda m: m.fit([A, np.full_like(B, np.nan)], Y),
         ValueError,
-        ["x[1][0] is nan at (0, 0)", "(2, 3)"],
+        [
+            "x[1][0] is nan at (0, 0)",
+            "(2, 3)",
+            "in all arrays",
+            "np.isfinite(x[1]).reshape(len(x[1])",
+        ],
     ),
     "not a number to predict": (
         lambda m: m.predict([A, np.full_like(B, np.inf)]),
