@@ -383,6 +383,13 @@ def test_what_is_no_graph_is_refused(edges, how, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_edges_with_weights_may_be_rows_of_an_array(dtype):
+    graph = bp.NeuronGraph(np.array([(0, 2, 0.5), (1, 2, -2.0)], dtype))
+    assert graph.edges == [(0, 2, 0.5), (1, 2, -2.0)] and graph.units == (0, 1, 2)
+    assert all(type(unit) is int for unit in graph.units)
+
+
 @pytest.mark.parametrize(
     ("edges", "how"),
     [
@@ -393,6 +400,8 @@ def test_what_is_no_graph_is_refused(edges, how, words):
         ([(0, 1)], {"outputs": "1"}),
         ([(0, 1)], {"use_bias": 1}),
         ([(0, 1, "w")], {}),
+        (np.array([[0, 1.5, 0.5]]), {}),
+        (np.array([[0, np.nan, 0.5]]), {}),
     ],
 )
 def test_what_is_of_a_wrong_type_is_refused(edges, how):

@@ -36,7 +36,7 @@ class NeuronGraph(TrainedLayer):
 
     Parameters
     ----------
-    edges : list of (from, to) or (from, to, weight)
+    edges : list of (from, to) or (from, to, weight), or an array of such rows
         With an initial weight, where it is given. `weight` has shape [E], in this order.
     activations : str or `Activation`, or {unit: activation}
         f of all units but the inputs; a dict may also name inputs, which are linear otherwise, and

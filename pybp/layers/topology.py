@@ -36,7 +36,7 @@ def read_edges(edges: Any) -> tuple[list[tuple], np.ndarray]:
     if not 1 <= len(edges) <= MOST_EDGES:
         raise ValueError(f"NeuronGraph takes 1 to {MOST_EDGES} edges, got {len(edges)}")
     if isinstance(edges, np.ndarray):
-        edges = edges.tolist()
+        edges = _rows(edges)
     found: list[tuple] = []
     weights = np.full(len(edges), math.nan)
     first: dict[tuple[Unit, Unit], int] = {}
@@ -61,6 +61,14 @@ def read_edges(edges: Any) -> tuple[list[tuple], np.ndarray]:
         else:
             found.append(ends)
     return found, weights
+
+
+def _rows(edges: np.ndarray) -> list[Any]:
+    """The rows of an array; beside weights, which are floats, units are whole ones."""
+    rows = edges.tolist()
+    if edges.ndim != 2 or edges.dtype.kind != "f":
+        return rows
+    return [[*(int(u) if u.is_integer() else u for u in row[:2]), *row[2:]] for row in rows]
 
 
 def _unit(given: Any, k: int) -> Unit:
