@@ -190,6 +190,11 @@ def images_read(model: Model, layer: str, weight: NDArray[Any], given: object) -
     size = weight.shape[1]
     while node.ndim == 1 and len(node.inputs) == 1 and math.prod(node.inputs[0].shape) == size:
         node = node.inputs[0]
+    if node.image and node.shape[1:] == (1, 1):
+        raise ValueError(
+            f"weights: layer {layer!r} reads one value of each of {size} channels, which make no "
+            f"images: its weights are model.parameters[{layer + '.weight'!r}]"
+        )
     if node.ndim in (2, 3) and given is not None and not _same_image(given, node.shape):
         raise ValueError(
             f"weights: layer {layer!r} reads images of shape {layouts.given_shape(node)}, got "
@@ -203,11 +208,6 @@ def images_read(model: Model, layer: str, weight: NDArray[Any], given: object) -
             f"are, such as image_shape={example}"
         )
     shape = input_shape(node.shape if given is None else given, size, "weights")
-    if shape[1:] == (1, 1):
-        raise ValueError(
-            f"weights: layer {layer!r} reads one value of each of {size} channels, which make no "
-            f"images: its weights are model.parameters[{layer + '.weight'!r}]"
-        )
     if node.layout == "NHWC" and not node.image and node.ndim == 3:
         return np.moveaxis(weight.reshape(-1, *node.shape), -1, 1)
     return weight.reshape(-1, *shape)

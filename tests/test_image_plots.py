@@ -257,6 +257,7 @@ POOLED.compile()
         (lambda _: plots.weights(FLAT), r"'a' reads flat .* 12 values: .*image_shape=\(H, W\)"),
         (lambda _: plots.weights(SQUARE), r"flat rows of 16 .*such as image_shape=\(4, 4\)"),
         (lambda _: plots.weights(FLAT, "a", (3, 5)), r"12 values in all, got \(3, 5\)"),
+        (lambda _: plots.weights(POOLED, "a", (2, 2)), "'a' reads one value"),
         (lambda _: plots.weights(POOLED), r"'a' reads one value of each of 4 channels.*'a.weight'"),
         (
             lambda _: plots.feature_maps(POOLED, np.zeros((2, 4, 8, 8))),
