@@ -96,13 +96,13 @@ def test_filters_of_a_transposed_convolution_make_one_channel_each(groups, row, 
 @pytest.mark.parametrize(
     ("groups", "title", "columns"),
     [
-        (1, "c: 6 filters of 3 by 3, 2 channels", {"0", "1"}),
-        (2, "c: 6 filters of 3 by 3, 2 channels in each of 2 groups", set()),
+        (1, "conv2d0: 6 filters of 3 by 3, 2 channels", {"0", "1"}),
+        (2, "conv2d0: 6 filters of 3 by 3, 2 channels in each of 2 groups", set()),
     ],
 )
 def test_titles_of_few_columns_fit_and_columns_of_groups_have_no_numbers(groups, title, columns):
     weight = RNG.normal(size=(6, 2, 3, 3))
-    layer = bp.Conv2D(6, 3, groups=groups, name="c")
+    layer = bp.Conv2D(6, 3, groups=groups, name="conv2d0")
     figure = plots.filters(convolution(layer, (2 * groups, 8, 8), weight))
     assert title in texts(figure) and not flaws(figure)
     assert {label.get_text() for label in figure.axes[0].get_xticklabels()} == columns
