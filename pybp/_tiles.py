@@ -188,7 +188,9 @@ def images_read(model: Model, layer: str, weight: NDArray[Any], given: object) -
     reads."""
     node = _reader(model, layer).inputs[0]
     size = weight.shape[1]
-    while node.ndim == 1 and len(node.inputs) == 1 and math.prod(node.inputs[0].shape) == size:
+    while node.ndim == 1 and len(node.inputs) == 1 and not node.parameters:
+        if math.prod(node.inputs[0].shape) != size:
+            break
         node = node.inputs[0]
     if node.image and node.shape[1:] == (1, 1):
         raise ValueError(

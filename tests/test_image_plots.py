@@ -246,7 +246,10 @@ FLAT.compile(), SQUARE.compile()
 POOLED = bp.Sequential(
     [bp.Input((4, 8, 8), layout="NCHW"), bp.GlobalAveragePool2D(), bp.Dense(3, name="a")]
 )
-POOLED.compile()
+SECOND = bp.Sequential(
+    [bp.Input((1, 4, 4), layout="NCHW"), bp.Flatten(), bp.Dense(16), bp.Dense(3, name="b")]
+)
+POOLED.compile(), SECOND.compile()
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,7 @@ POOLED.compile()
         (lambda net: plots.weights(net, "b"), "weights: layer 'b' is not one .* have them: 'a'"),
         (lambda _: plots.weights(FLAT), r"'a' reads flat .* 12 values: .*image_shape=\(H, W\)"),
         (lambda _: plots.weights(SQUARE), r"flat rows of 16 .*such as image_shape=\(4, 4\)"),
+        (lambda _: plots.weights(SECOND, "b"), r"'b' reads flat rows of 16"),
         (lambda _: plots.weights(FLAT, "a", (3, 5)), r"12 values in all, got \(3, 5\)"),
         (lambda _: plots.weights(POOLED, "a", (2, 2)), "'a' reads one value"),
         (lambda _: plots.weights(POOLED), r"'a' reads one value of each of 4 channels.*'a.weight'"),
