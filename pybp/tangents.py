@@ -15,6 +15,7 @@ import numpy as np
 from pybp import ops as _ops
 from pybp.fuse import steps_of
 from pybp.graph import Node, topological
+from pybp.ops.symbols import distinct, spread
 
 o: Any = _ops
 Tangent = Node | None  # None: it does not change
@@ -176,14 +177,28 @@ def _same(node: Node, t: Node) -> Node:
 
 def _matmul(node: Node, da: Tangent, db: Tangent) -> Tangent:
     a, b = node.inputs
-    first = None if da is None else Node("matmul", (da, b), attrs=node.attrs)
-    second = None if db is None else Node("matmul", (a, db), attrs=node.attrs)
+    first = None if da is None else _product(node, da, b)
+    second = None if db is None else _product(node, a, db)
     return _add(first, second)
 
 
+def _product(node: Node, a: Node, b: Node) -> Node:
+    """As the node's, but one of the two may be the same for all rows where the node's is not."""
+    if node.attrs["transpose_a"]:
+        a = o.swapaxes(a, -1, -2)
+    if node.attrs["transpose_b"]:
+        b = o.swapaxes(b, -1, -2)
+    return o.matmul(a, b)
+
+
 def _concat(node: Node, *tangents: Tangent) -> Node:
-    parts = [0 * x if t is None else t for x, t in zip(node.inputs, tangents, strict=True)]
-    return Node("concat", tuple(parts), attrs=node.attrs)
+    parts = [
+        o.constant(np.zeros(x.shape)) if t is None else t
+        for x, t in zip(node.inputs, tangents, strict=True)
+    ]
+    batched = any(part.batched for part in parts)
+    wide = [spread(part, part.shape, batched) for part in parts]
+    return Node("concat", distinct(wide), attrs=node.attrs)
 
 
 def _take(node: Node, dx: Tangent, _: Tangent) -> Tangent:

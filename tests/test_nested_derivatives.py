@@ -86,6 +86,38 @@ def test_a_network_learns_a_differential_equation():
     assert np.abs(model.predict(x)[:, 0] - np.sin(x[:, 0])).max() < 0.02
 
 
+class Jacobian(bp.Layer):
+    """That of a function, for every row on its own."""
+
+    def __init__(self, f, name=None):
+        super().__init__(name)
+        self.f = f
+
+    def build(self, x, name):
+        return bp.jacobian(self.f)(x)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda q: o.concatenate([q, o.tanh(q), np.ones((2, 3, 3))], 1) ** 2,
+        lambda q: o.stack([q[0], q[1] ** 2, np.ones((3, 3))]) ** 3,
+        lambda q: o.pad(q, [(1, 0), (0, 0), (2, 1)], 3.0) ** 2,
+        lambda q: (q @ q) ** 2,
+        lambda q: q @ o.swapaxes(o.sin(q), 1, 2),
+        lambda q: o.swapaxes(q, 1, 2) @ np.arange(9.0).reshape(3, 3),
+        lambda q: (q[0] @ np.arange(9.0).reshape(3, 3)) ** 2 + q[1, 0] @ np.ones((3, 3)),
+        lambda q: o.prod(q[0, 0]) + o.cumprod(q[0], 1) + o.max(q),
+    ],
+)
+def test_derivatives_of_rows_are_those_of_arrays(f):
+    x = RNG.normal(size=(4, 2, 3, 3))
+    model = bp.Sequential([bp.Input((2, 3, 3)), Jacobian(f)])
+    model.compile(dtype="float64")
+    expected = [bp.jacobian(f)(row) for row in x]
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
