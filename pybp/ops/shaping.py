@@ -198,15 +198,23 @@ def diagonal(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
 def index(x: Value, key: Any) -> Node:
     """x[key]: whole numbers, slices with steps of either sign, `...`, None, masks that are arrays
     of bool, and arrays or lists of whole numbers or symbolic values, which take slices by their
-    numbers: along one axis, or together along axes that are neighbours."""
+    numbers: several together, and with whole numbers as NumPy has it."""
     x = as_node(x, "index")
+    keys = list(key) if isinstance(key, tuple) else [key]
     try:
-        return _indexed(x, _keys(x, key))
+        return _indexed(x, _keys(x, keys), _are_apart(keys))
     except IndexError as error:
         raise IndexError(f"{error}, in an index of rows {shapes_of(x)}") from None
 
 
-def _indexed(x: Node, keys: list[Any]) -> Node:
+def _are_apart(keys: list[Any]) -> bool:
+    """Whether numbers and arrays have other keys between them: what arrays make of the axes comes
+    first then, since no place among the others is theirs."""
+    names = (not (k is None or k is Ellipsis or isinstance(k, slice)) for k in keys)
+    return [name for name, _ in itertools.groupby(names)].count(True) > 1
+
+
+def _indexed(x: Node, keys: list[Any], apart: bool) -> Node:
     """The part that keys, one for every axis and each None, stand for."""
     source, strides, offset = _source(x)
     dims: list[int] = []
@@ -241,20 +249,22 @@ def _indexed(x: Node, keys: list[Any]) -> Node:
             taken.append((len(dims), k))
             dims.append(n)
             steps.append(stride)
+    if apart:
+        axes = [a for a, _ in taken]
+        order = [*axes, *(a for a in range(len(dims)) if a not in axes)]
+        dims, steps = [dims[a] for a in order], [steps[a] for a in order]
+        taken = [(a, k) for a, (_, k) in enumerate(taken)]
     part = view(source, dims, steps, offset)
     if len(taken) < 2:
         return take(part, taken[0][1], taken[0][0]) if taken else part
-    first, last = taken[0][0], taken[-1][0]
-    if last - first + 1 != len(taken):
-        raise IndexError("arrays in one index must stand side by side: move axes with transpose")
-    lengths = dims[first : last + 1]
+    first, behind = taken[0][0], taken[-1][0] + 1
+    lengths = dims[first:behind]
     places = _places([k for _, k in taken], lengths, strides_of(lengths))
-    return take(reshape(part, (*dims[:first], -1, *dims[last + 1 :])), places, first)
+    return take(reshape(part, (*dims[:first], -1, *dims[behind:])), places, first)
 
 
-def _keys(x: Node, key: Any) -> list[Any]:
+def _keys(x: Node, keys: list[Any]) -> list[Any]:
     """One key for every axis, beside those that are None: a mask as the numbers that it selects."""
-    keys = list(key) if isinstance(key, tuple) else [key]
     masks = {i: np.asarray(k) for i, k in enumerate(keys) if isinstance(k, list | np.ndarray)}
     masks = {i: mask for i, mask in masks.items() if mask.dtype == bool}
     counts = [masks[i].ndim if i in masks else 1 for i in range(len(keys))]
