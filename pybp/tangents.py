@@ -68,6 +68,8 @@ def _elementwise(node: Node, tangents: list[Tangent]) -> Tangent:
         given = [values[int(k)] for k in operands]
         value = node if i == len(steps) - 1 else o.apply(name, *given)
         change: Tangent = None
+        if name == "where":
+            change = _chosen(given[0], *(changes[int(k)] for k in operands[1:]))
         partials = PARTIALS.get(name, ())
         for k, partial in zip(operands, partials, strict=False):
             t = changes[int(k)]
@@ -77,6 +79,13 @@ def _elementwise(node: Node, tangents: list[Tangent]) -> Tangent:
         values.append(value)
         changes.append(change)
     return changes[-1]
+
+
+def _chosen(condition: Factor, dx: Tangent, dy: Tangent) -> Tangent:
+    """Of a `where`, without factors: what is not chosen may be infinite."""
+    if dx is None and dy is None:
+        return None
+    return o.where(condition, 0.0 if dx is None else dx, 0.0 if dy is None else dy)
 
 
 def _gelu_tanh(v: Node, x: Node) -> Node:
@@ -103,8 +112,8 @@ def _shares(smaller: bool) -> tuple[Callable[..., Node], Callable[..., Node]]:
     )
 
 
-# Of every step, its derivative by each operand, from its value v and the operands; a step that is
-# not here has none, or 0.
+# Of every step but `where`, its derivative by each operand, from its value v and the operands; a
+# step that is not here has none, or 0.
 PARTIALS: dict[str, tuple[Factor, ...]] = {
     "identity": (1,),
     "relu": (lambda v, x: o.greater(x, 0.0),),
@@ -162,11 +171,6 @@ PARTIALS: dict[str, tuple[Factor, ...]] = {
     "minimum": _shares(smaller=True),
     "arctan2": (lambda v, x, y: y / (x**2 + y**2), lambda v, x, y: -x / (x**2 + y**2)),
     "remainder": (1, lambda v, x, y: -o.floor_divide(x, y)),
-    "where": (
-        0,
-        lambda v, c, x, y: o.not_equal(c, 0.0),
-        lambda v, c, x, y: o.equal(c, 0.0),
-    ),
 }
 
 

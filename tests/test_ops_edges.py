@@ -85,6 +85,26 @@ def test_lengths_of_nothing_have_no_slope(f):
     assert np.isnan(bp.value_and_grad(f)(x * np.nan)[0])
 
 
+@pytest.mark.parametrize(("f", "own"), [(o.tril, np.tril), (o.triu, np.triu)])
+def test_what_lies_beyond_a_diagonal_is_zero_whatever_it_was(f, own):
+    x = np.array([[np.inf, np.nan, -1.0], [np.nan, 2.0, -np.inf], [-3.0, -np.inf, np.nan]])
+    for k in (-1, 0, 1):
+        found = run(lambda x, k=k: f(x, k), [x])
+        np.testing.assert_array_equal(found, own(x, k))
+        assert not np.signbit(found[found == 0]).any()
+        slope = bp.grad(lambda x, k=k: o.sum(o.where(own(np.ones((3, 3)), k), f(x, k) * x, 0.0)))
+        np.testing.assert_array_equal(slope(x), own(2 * x, k))
+        along = bp.jvp(lambda x, k=k: f(x, k))(np.ones((3, 3)), x)[1]
+        np.testing.assert_array_equal(along, own(x, k))
+
+
+def test_derivatives_of_running_products_that_overflow():
+    x, ones = np.array([1.0, 1e200, 1e200, 2.0]), np.ones(4)
+    first = lambda x: bp.jvp(o.cumprod)(x, ones)[1][:3]  # noqa: E731
+    assert bp.jvp(first)(x, ones)[0].tolist() == [1.0, 1e200, np.inf]
+    assert bp.jvp(first)(x, ones)[1].tolist() == [0.0, 2.0, 4e200]
+
+
 def test_chains_are_merged_into_one_instruction():
     x = Node("feed", attrs={"source": 0, "scale": 1.0}, shape=(10,))
     y = o.exp(-(x**2)) * o.sin(3 * x) + o.tanh(x) / (1 + x**2)

@@ -99,13 +99,13 @@ def one_hot(labels: Value, classes: int) -> Node:
 def tril(x: Value, k: int = 0) -> Node:
     """A matrix with zeros above its k-th diagonal."""
     x = as_node(x, "tril")
-    return apply("multiply", x, np.tri(x.shape[-2], x.shape[-1], k), what="tril")
+    return apply("where", np.tri(x.shape[-2], x.shape[-1], k), x, 0.0, what="tril")
 
 
 def triu(x: Value, k: int = 0) -> Node:
     """A matrix with zeros below its k-th diagonal."""
     x = as_node(x, "triu")
-    return apply("multiply", x, 1 - np.tri(x.shape[-2], x.shape[-1], k - 1), what="triu")
+    return apply("where", np.tri(x.shape[-2], x.shape[-1], k - 1), 0.0, x, what="triu")
 
 
 def trace(x: Value, offset: int = 0) -> Node:
