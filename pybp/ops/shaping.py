@@ -143,11 +143,13 @@ def broadcast_to(x: Value, shape: Sequence[int]) -> Node:
 
 def repeat(x: Value, repeats: int, axis: int) -> Node:
     """Every slice along an axis so many times in a row."""
-    x = as_node(x, "repeat")
+    x, n = as_node(x, "repeat"), _times(repeats, "repeat")
     at = axis_of(axis, x.ndim, "repeat")
-    shape = (*x.shape[: at + 1], _times(repeats, "repeat"), *x.shape[at + 1 :])
-    wide = broadcast_to(expand_dims(x, at + 1), shape)
-    return reshape(wide, (*x.shape[:at], x.shape[at] * repeats, *x.shape[at + 1 :]))
+    before, behind = x.shape[:at], x.shape[at + 1 :]
+    # Four axes, be there ever so many in the result.
+    apart = reshape(x, (math.prod(before), x.shape[at], 1, math.prod(behind)))
+    wide = broadcast_to(apart, (*apart.shape[:2], n, apart.shape[3]))
+    return reshape(wide, (*before, x.shape[at] * n, *behind))
 
 
 def tile(x: Value, reps: int | Sequence[int]) -> Node:
@@ -155,11 +157,13 @@ def tile(x: Value, reps: int | Sequence[int]) -> Node:
     x = as_node(x, "tile")
     times = [_times(n, "tile") for n in ([reps] if isinstance(reps, int) else reps)]
     times = [1] * (x.ndim - len(times)) + times
-    sizes = (1,) * (len(times) - x.ndim) + x.shape
-    apart = reshape(x, [n for size in sizes for n in (1, size)])
-    pairs = zip(times, sizes, strict=True)
-    wide = broadcast_to(apart, [n for pair in pairs for n in pair])
-    return reshape(wide, [n * size for n, size in zip(times, sizes, strict=True)])
+    x = reshape(x, (1,) * (len(times) - x.ndim) + x.shape)
+    for axis, n in enumerate(times):
+        if n > 1:  # what stands behind the axes before is one slice
+            before, size, behind = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+            wide = repeat(reshape(x, (math.prod(before), -1)), n, 0)
+            x = reshape(wide, (*before, n * size, *behind))
+    return x
 
 
 def _times(given: int, what: str) -> int:
