@@ -88,6 +88,11 @@ def _chosen(condition: Factor, dx: Tangent, dy: Tangent) -> Tangent:
     return o.where(condition, 0.0 if dx is None else dx, 0.0 if dy is None else dy)
 
 
+def _inverse(y: float) -> float:
+    """1 / y, of zeros as C has it."""
+    return 1 / y if y else math.copysign(math.inf, y)
+
+
 def _gelu_tanh(v: Node, x: Node) -> Node:
     inner = o.tanh(ROOT_2_PI * (x + 0.044715 * x**3))
     return 0.5 * (1 + inner) + 0.5 * x * (1 - inner**2) * ROOT_2_PI * (1 + 3 * 0.044715 * x**2)
@@ -160,7 +165,7 @@ PARTIALS: dict[str, tuple[Factor, ...]] = {
     "subtract": (1, -1),
     "multiply": (lambda v, x, y: y, lambda v, x, y: x),
     "divide": (
-        lambda v, x, y: 1 / y if isinstance(y, float) else o.reciprocal(y),
+        lambda v, x, y: _inverse(y) if isinstance(y, float) else o.reciprocal(y),
         lambda v, x, y: -v / y,
     ),
     "power": (

@@ -47,6 +47,16 @@ def test_powers_at_the_edges():
     assert bp.jvp(lambda p: o.sum(0.0**p))(np.array([2.0, 1.0]), np.ones(2))[1] == 0.0
 
 
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_quotients_by_zero_have_the_derivatives_of_ieee(zero):
+    slope = np.copysign(np.inf, zero)
+    assert bp.grad(lambda x: x / zero)(1.0) == slope
+    assert bp.jvp(lambda x: x / zero)(1.0, 1.0) == (slope, slope)
+    assert bp.jvp(lambda x: x / zero)(-1.0, -1.0) == (-slope, -slope)
+    assert bp.hvp(lambda x: (x / zero) ** 2)(1.0, 1.0) == np.inf
+    assert bp.grad(bp.grad(lambda x: x / zero))(1.0) == 0.0
+
+
 def test_logsumexp_of_infinite_values():
     inf = np.inf
     for values, expected in (([-inf, 1.0], 1.0), ([-inf, -inf], -inf), ([inf, 0.0], inf)):
