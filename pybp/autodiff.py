@@ -219,8 +219,13 @@ def slope(y: Node, x: Node, what: str) -> Node:
         direction = np.zeros(x.size)
         direction[at] = 1.0
         along = push(y, {id(x): ops.constant(direction.reshape(x.shape))})
-        found.append(ops.multiply(y, 0.0) if along is None else along)
+        found.append(_or_zeros(along, y))
     return ops.reshape(ops.stack(found, -1), (*y.shape, *x.shape))
+
+
+def _or_zeros(tangent: Node | None, y: Node) -> Node:
+    """A tangent of y; zeros if y does not change, be it infinite."""
+    return ops.constant(np.zeros(y.shape)) if tangent is None else tangent
 
 
 def value_of(value: Any, what: str) -> Node:
@@ -362,8 +367,7 @@ class _Directional(Transform):
         count = len(traced.flat)
         directions = traced.nodes[count : 2 * count]
         given = {id(x): v for x, v in zip(traced.nodes[:count], directions, strict=True)}
-        found = push(value, given)
-        return ops.multiply(value, 0.0) if found is None else found
+        return _or_zeros(push(value, given), value)
 
     def check(self, args: tuple) -> None:
         """Is there a direction, and is it like x?"""
@@ -421,7 +425,7 @@ class _Jvp(_Directional):
         directions = [as_node(leaf, self.what) for leaf in flatten(v, self.what)[1]]
         value = value_of(self.f(form.unflatten(nodes), *others, **kwargs), self.what)
         along = push(value, {id(n): d for n, d in zip(nodes, directions, strict=True)})
-        return value, ops.multiply(value, 0.0) if along is None else along
+        return value, _or_zeros(along, value)
 
     def native(self, args: tuple, kwargs: dict) -> Any:
         traced, leaves = self.of(args, kwargs)

@@ -57,6 +57,13 @@ def test_quotients_by_zero_have_the_derivatives_of_ieee(zero):
     assert bp.grad(bp.grad(lambda x: x / zero))(1.0) == 0.0
 
 
+def test_what_does_not_change_has_slope_zero_be_it_infinite():
+    f = lambda x: o.floor(x / 2) * o.constant(np.inf)  # noqa: E731
+    assert bp.jvp(f)(3.0, 1.0) == (np.inf, 0.0)
+    assert bp.hvp(f)(3.0, 1.0) == bp.grad(bp.grad(f))(3.0) == 0.0
+    assert bp.grad(lambda x: bp.jvp(f)(x, 1.0)[1])(3.0) == 0.0
+
+
 def test_logsumexp_of_infinite_values():
     inf = np.inf
     for values, expected in (([-inf, 1.0], 1.0), ([-inf, -inf], -inf), ([inf, 0.0], inf)):
