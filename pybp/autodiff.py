@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pybp import ops as _ops
+from pybp.checks import whole
 from pybp.graph import Node, Parameter, topological
 from pybp.init import Constant
 from pybp.lower import lower
@@ -108,9 +109,9 @@ class Transform:
         if not callable(f):
             raise TypeError(f"{what} takes a function, got {f!r}")
         self.f, self.what = f, what
-        self.single = isinstance(argnums, int | np.integer)
-        numbers = [argnums] if isinstance(argnums, int | np.integer) else argnums
-        self.argnums = tuple(int(number) for number in numbers)
+        self.single = np.ndim(argnums) == 0
+        numbers: Any = [argnums] if self.single else argnums
+        self.argnums = tuple(whole(k, f"{what}: argnums", -(2**62)) for k in numbers)
         self.traced: dict[tuple, Any] = {}
         self.__name__ = f"{what}({getattr(f, '__name__', 'function')})"
         self.__doc__ = f.__doc__
@@ -173,7 +174,8 @@ class Transform:
 
     def wanted(self, args: tuple) -> list[list[int]]:
         """The leaves of every argument to differentiate by, as numbers."""
-        counts = [len(flatten(arg, self.what)[1]) for arg in args]
+        leaves = [flatten(arg, self.what)[1] for arg in args]
+        counts = [len(part) for part in leaves]
         found = []
         for k in self.argnums:
             at = k + len(args) if k < 0 else k
@@ -181,6 +183,12 @@ class Transform:
                 raise TypeError(
                     f"{self.what}: argnums={k}, but the function was called with {len(args)} "
                     "positional arguments"
+                )
+            if not any(is_symbolic(leaf) or leaf.dtype != bool for leaf in leaves[at]):
+                raise TypeError(
+                    f"{self.what}: argument {at} of type {type(args[at]).__name__} holds nothing "
+                    "to differentiate by: give numbers or arrays of them, or name other arguments "
+                    "(argnums)"
                 )
             found.append(list(range(sum(counts[:at]), sum(counts[: at + 1]))))
         return found
@@ -419,6 +427,7 @@ class _Jvp(_Directional):
         from pybp.tangents import push
 
         self.check(args)
+        self.wanted(args)
         (x, v, *others) = args
         form, leaves = flatten(x, self.what)
         nodes = [Node("identity", (as_node(leaf, self.what),)) for leaf in leaves]

@@ -150,4 +150,4 @@ def rounding_error(f: Function) -> Function:
     >>> 0 < error <= bp.rounding_error(f)(x) < 1
     True
     """
-    return _RoundingError(f, "bp.rounding_error")
+    return _RoundingError(f, "bp.rounding_error", argnums=())

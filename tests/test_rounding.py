@@ -104,3 +104,8 @@ def test_rounding_of_a_cancelling_difference_by_hand():
     value = bp.rounding_error(lambda x: (x + 1000.0) - 1000.0)(np.float64(0.1))
     unit = np.finfo(float).eps / 2
     assert value == pytest.approx(unit * (1000.1 + 0.1), rel=1e-9)
+
+
+def test_rounding_does_not_ask_where_the_numbers_are():
+    bound = bp.rounding_error(lambda kind, x: x * 0.1 if kind == "tenth" else x)
+    assert bound("tenth", 3.0) == bound("tenth", x=3.0) == bound(kind="tenth", x=3.0) > 0
