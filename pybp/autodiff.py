@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pybp import ops as _ops
-from pybp.checks import whole
+from pybp.checks import ANY, whole
 from pybp.graph import Node, Parameter, topological
 from pybp.init import Constant
 from pybp.lower import lower
@@ -111,7 +111,7 @@ class Transform:
         self.f, self.what = f, what
         self.single = np.ndim(argnums) == 0
         numbers: Any = [argnums] if self.single else argnums
-        self.argnums = tuple(whole(k, f"{what}: argnums", -(2**62)) for k in numbers)
+        self.argnums = tuple(whole(k, f"{what}: argnums", ANY) for k in numbers)
         self.traced: dict[tuple, Any] = {}
         self.__name__ = f"{what}({getattr(f, '__name__', 'function')})"
         self.__doc__ = f.__doc__

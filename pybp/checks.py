@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 
+ANY = -(2**62)  # the least of whole numbers of either sign
+
 
 def whole(value: object, what: str, least: int = 1, most: int = 2**62) -> int:
     """`value` as an int in [least, most]; bools and fractions are refused.

@@ -190,6 +190,55 @@ def test_arrays_that_stand_apart_have_derivatives():
     check_grad(lambda x: o.sum(x[[0, 1, 1], :, [0, 3, 3]] ** 2 @ np.arange(3.0)), x)
 
 
+SIZED = {
+    "reshape": lambda x, n: o.reshape(x, (n, 12)),
+    "broadcast_to": lambda x, n: o.broadcast_to(x, (n, 2, 3, 4)),
+    "repeat": lambda x, n: o.repeat(x, n, 0),
+    "tile": o.tile,
+    "tile by axes": lambda x, n: o.tile(x, (1, n, 1)),
+    "diff": o.diff,
+    "roll": o.roll,
+    "split": lambda x, n: o.split(x, n)[0],
+    "split at places": lambda x, n: o.split(x, [n], 1)[0],
+    "diagonal": lambda x, n: o.diagonal(x, n, 1, 2),
+    "trace": lambda x, n: o.trace(x[0], n),
+    "tril": o.tril,
+    "triu": o.triu,
+    "pad": o.pad,
+    "pad by axes": lambda x, n: o.pad(x, [(n, 0), (0, 0), (0, n)]),
+    "one_hot": o.one_hot,
+    "sum": o.sum,
+    "transpose": lambda x, n: o.transpose(x, (n, 0, 1)),
+    "moveaxis": lambda x, n: o.moveaxis(x, 0, n),
+    "expand_dims": o.expand_dims,
+    "take": lambda x, n: o.take(x, [0, 1], n),
+    "concatenate": lambda x, n: o.concatenate([x, x], n),
+    "cumsum": o.cumsum,
+    **{
+        f"{name} of conv2d": lambda x, n, name=name: o.conv2d(x, np.ones((2, 2, 2, 1)), **{name: n})
+        for name in ("stride", "padding", "dilation")
+    },
+    "groups of conv2d": lambda x, n: o.conv2d(x, np.ones((2, 1, 2, 1)), groups=n),
+    "stride of conv1d": lambda x, n: o.conv1d(x[0], np.ones((2, 3, 2)), stride=n),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_sizes_are_whole_numbers_pythons_or_numpys(name):
+    x, f = np.arange(24.0).reshape(2, 3, 4), SIZED[name]
+    found = run(lambda x: f(x, 2) + 0.0, [x])
+    np.testing.assert_array_equal(run(lambda x: f(x, np.int32(2)) + 0.0, [x]), found, strict=True)
+    for wrong in (2.0, 2.5, np.float64(2.0), "2"):
+        with pytest.raises((TypeError, ValueError), match=r"bp.ops.*whole number"):
+            f(o.constant(x), wrong)
+
+
+def test_a_margin_may_be_one_for_all_axes():
+    x = np.arange(6.0).reshape(2, 3)
+    for widths in (1, (1, 2), [(1, 2)], [[1], [2]], np.array([[1, 0], [0, 2]])):
+        np.testing.assert_array_equal(run(lambda x, w=widths: o.pad(x, w), [x]), np.pad(x, widths))
+
+
 def test_places_that_are_not_there_are_nan():
     x = np.arange(6.0).reshape(2, 3)
     found = run(o.take_along_axis, [x, np.array([[2.0, 3.0], [-1.0, 0.0]])])

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+
+from pybp.checks import whole
 from pybp.graph import Node
 from pybp.layouts import as_given, as_image
 from pybp.ops.linear import matmul
@@ -13,14 +17,21 @@ from pybp.ops.symbols import Value, as_node, constant, shapes_of, spread
 Pair = int | Sequence[int]
 
 
-def pad(x: Value, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Node:
-    """More numbers of one value before and behind along every axis: widths is one pair an axis."""
+def pad(x: Value, widths: int | Sequence[Any], value: float = 0.0) -> Node:
+    """More numbers of one value before and behind along every axis: widths is one pair an axis, or
+    one pair or number for all of them."""
     x = as_node(x, "pad")
-    if len(widths) != x.ndim or any(len(pair) != 2 or min(pair) < 0 for pair in widths):
+    try:
+        pairs = np.broadcast_to(widths, (x.ndim, 2))
+        fits = pairs.dtype.kind in "iu" and (pairs >= 0).all()
+    except ValueError:
+        fits = False
+    if not fits:
         raise ValueError(
-            f"bp.ops.pad: rows of shape {shapes_of(x)} need {x.ndim} pairs, got {widths}"
+            f"bp.ops.pad: rows of shape {shapes_of(x)} need {x.ndim} pairs of whole numbers >= 0, "
+            f"or one, got {widths}"
         )
-    for axis, pair in enumerate(widths):
+    for axis, pair in enumerate(pairs.tolist()):
         parts = [x]
         for place, width in zip((0, 2), pair, strict=True):
             if width:
@@ -47,7 +58,8 @@ def conv2d(
     with weights of every row's own, convolutions go by windows, which have derivatives of any order
     and KH KW times the memory of x.
     """
-    steps, around, apart = (_pair(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
+    steps = _pair(stride, "stride")
+    around, apart = _pair(padding, "padding", 0), _pair(dilation, "dilation")
     return _convolved("conv2d", x, weight, steps, around, apart, groups)
 
 
@@ -64,7 +76,9 @@ def conv1d(
     of rows x [C, L] with zeros around them, weight [O, C / groups, K], y [O, OL]: `conv2d` of
     sequences. Those of a layout are read, and y is written, in its order of axes.
     """
-    step, around, apart = (_one(v, n) for v, n in ((stride, 1), (padding, 0), (dilation, 1)))
+    step = whole(stride, "bp.ops.conv1d: stride")
+    around = whole(padding, "bp.ops.conv1d: padding", 0)
+    apart = whole(dilation, "bp.ops.conv1d: dilation")
     return _convolved("conv1d", x, weight, (1, step), (0, around), (1, apart), groups)
 
 
@@ -78,6 +92,7 @@ def _convolved(
     groups: int,
 ) -> Node:
     """Sequences are images one place high."""
+    groups = whole(groups, f"bp.ops.{what}: groups")
     given = x, weight = as_node(x, what), as_node(weight, what)
     axes, usual = (1, "NCL") if what == "conv1d" else (2, "NCHW")
     layout = x.layout if len(x.layout or "") == len(usual) else usual
@@ -140,17 +155,12 @@ def _by_windows(
     return reshape(matmul(rows, columns), (weight.shape[0], *out))
 
 
-def _pair(value: Pair, least: int) -> tuple[int, int]:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or min(pair) < least:
-        raise ValueError(f"bp.ops.conv2d: expected one or two numbers >= {least}, got {value!r}")
-    return pair[0], pair[1]
-
-
-def _one(value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"bp.ops.conv1d: expected a whole number >= {least}, got {value!r}")
-    return value
+def _pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"bp.ops.conv2d: {what} is one number or a pair, got {value!r}")
+    height, width = (whole(n, f"bp.ops.conv2d: {what}", least) for n in pair)
+    return height, width
 
 
 FUNCTIONS = {f.__name__: f for f in (pad, conv1d, conv2d)}

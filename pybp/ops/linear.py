@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pybp.checks import ANY, whole
 from pybp.graph import Node
 from pybp.ops.reductions import sum as total
 from pybp.ops.shaping import diagonal, expand_dims, reshape, strides_of, swapaxes
@@ -93,19 +94,22 @@ def outer(a: Value, b: Value) -> Node:
 def one_hot(labels: Value, classes: int) -> Node:
     """1 at the place that a class number names, 0 elsewhere, along a new last axis."""
     labels = expand_dims(as_node(labels, "one_hot"), -1)
-    return apply("equal", labels, np.arange(classes, dtype=np.float64), what="one_hot")
+    numbers = np.arange(whole(classes, "bp.ops.one_hot: classes"), dtype=np.float64)
+    return apply("equal", labels, numbers, what="one_hot")
 
 
 def tril(x: Value, k: int = 0) -> Node:
     """A matrix with zeros above its k-th diagonal."""
     x = as_node(x, "tril")
-    return apply("where", np.tri(x.shape[-2], x.shape[-1], k), x, 0.0, what="tril")
+    below = np.tri(x.shape[-2], x.shape[-1], whole(k, "bp.ops.tril: k", ANY))
+    return apply("where", below, x, 0.0, what="tril")
 
 
 def triu(x: Value, k: int = 0) -> Node:
     """A matrix with zeros below its k-th diagonal."""
     x = as_node(x, "triu")
-    return apply("where", np.tri(x.shape[-2], x.shape[-1], k - 1), 0.0, x, what="triu")
+    below = np.tri(x.shape[-2], x.shape[-1], whole(k, "bp.ops.triu: k", ANY) - 1)
+    return apply("where", below, 0.0, x, what="triu")
 
 
 def trace(x: Value, offset: int = 0) -> Node:

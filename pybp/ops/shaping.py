@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pybp._core import MAX_DIMS
+from pybp.checks import ANY, whole
 from pybp.fuse import decode
 from pybp.graph import Node
 from pybp.operators import Symbolic
@@ -42,6 +43,12 @@ def axes_of(axis: Any, ndim: int, what: str) -> tuple[int, ...]:
     return found
 
 
+def _sizes(shape: int | Sequence[int], what: str, least: int = 1) -> list[int]:
+    """One size, or several."""
+    many = shape if isinstance(shape, tuple | list | np.ndarray) else (shape,)
+    return [whole(n, f"bp.ops.{what}: a size", least) for n in many]
+
+
 def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
     """Elements from one place to the next along every axis."""
     return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
@@ -67,7 +74,7 @@ def view(x: Node, dims: Sequence[int], strides: Sequence[int], offset: int = 0) 
 def reshape(x: Value, shape: int | Sequence[int]) -> Node:
     """The same numbers in the same order as rows of another shape, of which one size may be -1."""
     x = as_node(x, "reshape")
-    dims = [int(n) for n in (shape if isinstance(shape, tuple | list) else (shape,))]
+    dims = _sizes(shape, "reshape", least=-1)
     size = math.prod(x.shape)
     if dims.count(-1) == 1:
         known = -math.prod(dims)
@@ -129,9 +136,9 @@ def squeeze(x: Value, axis: int | Sequence[int] | None = None) -> Node:
     return reshape(x, [n for a, n in enumerate(x.shape) if a not in out])
 
 
-def broadcast_to(x: Value, shape: Sequence[int]) -> Node:
+def broadcast_to(x: Value, shape: int | Sequence[int]) -> Node:
     """Rows repeated to a shape, by NumPy's rules."""
-    x, shape = as_node(x, "broadcast_to"), tuple(shape)
+    x, shape = as_node(x, "broadcast_to"), tuple(_sizes(shape, "broadcast_to"))
     try:
         fits = np.broadcast_shapes(x.shape, shape) == shape
     except ValueError:
@@ -143,7 +150,7 @@ def broadcast_to(x: Value, shape: Sequence[int]) -> Node:
 
 def repeat(x: Value, repeats: int, axis: int) -> Node:
     """Every slice along an axis so many times in a row."""
-    x, n = as_node(x, "repeat"), _times(repeats, "repeat")
+    x, n = as_node(x, "repeat"), whole(repeats, "bp.ops.repeat: repeats")
     at = axis_of(axis, x.ndim, "repeat")
     before, behind = x.shape[:at], x.shape[at + 1 :]
     # Four axes, be there ever so many in the result.
@@ -155,7 +162,7 @@ def repeat(x: Value, repeats: int, axis: int) -> Node:
 def tile(x: Value, reps: int | Sequence[int]) -> Node:
     """Rows side by side, so many times along each of the last axes."""
     x = as_node(x, "tile")
-    times = [_times(n, "tile") for n in ([reps] if isinstance(reps, int) else reps)]
+    times = _sizes(reps, "tile")
     times = [1] * (x.ndim - len(times)) + times
     x = reshape(x, (1,) * (len(times) - x.ndim) + x.shape)
     for axis, n in enumerate(times):
@@ -164,12 +171,6 @@ def tile(x: Value, reps: int | Sequence[int]) -> Node:
             wide = repeat(reshape(x, (math.prod(before), -1)), n, 0)
             x = reshape(wide, (*before, n * size, *behind))
     return x
-
-
-def _times(given: int, what: str) -> int:
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
-        raise ValueError(f"bp.ops.{what}: expected whole numbers >= 1, got {given!r}")
-    return int(given)
 
 
 def flip(x: Value, axis: int | Sequence[int] | None = None) -> Node:
@@ -185,6 +186,7 @@ def diagonal(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
     a, b = axis_of(axis1, x.ndim, "diagonal"), axis_of(axis2, x.ndim, "diagonal")
     if a == b:
         raise ValueError(f"bp.ops.diagonal: axes {axis1} and {axis2} are the same one")
+    offset = whole(offset, "bp.ops.diagonal: offset", ANY)
     begin = (max(0, -offset), max(0, offset))
     count = min(x.shape[a] - begin[0], x.shape[b] - begin[1])
     if count < 1:
@@ -427,11 +429,14 @@ def split(x: Value, sections: int | Sequence[int], axis: int = 0) -> list[Node]:
     x = as_node(x, "split")
     at = axis_of(axis, x.ndim, "split")
     n = x.shape[at]
-    if isinstance(sections, int):
-        if sections < 1 or n % sections:
-            raise ValueError(f"bp.ops.split: {n} are not {sections} equal parts")
-        sections = [n // sections * i for i in range(1, sections)]
-    ends = [0, *sections, n]
+    if isinstance(sections, tuple | list | np.ndarray):
+        places = [whole(k, "bp.ops.split: a place", ANY) for k in sections]
+    else:
+        count = whole(sections, "bp.ops.split: sections")
+        if n % count:
+            raise ValueError(f"bp.ops.split: {n} are not {count} equal parts")
+        places = [n // count * i for i in range(1, count)]
+    ends = [0, *places, n]
     before = (slice(None),) * at
     return [index(x, (*before, slice(a, b))) for a, b in itertools.pairwise(ends)]
 
@@ -440,7 +445,7 @@ def roll(x: Value, shift: int, axis: int = 0) -> Node:
     """The numbers along an axis moved on, those beyond the end to the beginning."""
     x = as_node(x, "roll")
     at = axis_of(axis, x.ndim, "roll")
-    cut = -shift % x.shape[at]
+    cut = -whole(shift, "bp.ops.roll: shift", ANY) % x.shape[at]
     if cut == 0:
         return x
     head, tail = split(x, [cut], at)
@@ -451,7 +456,7 @@ def diff(x: Value, n: int = 1, axis: int = -1) -> Node:
     """What every number along an axis is more than the one before it; n times over."""
     x = as_node(x, "diff")
     before = (slice(None),) * axis_of(axis, x.ndim, "diff")
-    for _ in range(_times(n, "diff")):
+    for _ in range(whole(n, "bp.ops.diff: n")):
         x = index(x, (*before, slice(1, None))) - index(x, (*before, slice(None, -1)))
     return x
 
