@@ -34,12 +34,18 @@ class _TakesSymbolicValuesFromOutside(Exception):  # noqa: N818  it says where t
     """A function that is traced reads values of another one that is being traced."""
 
 
+class _Argument(Parameter):
+    """A symbolic argument, which stands for something as long as the function is being traced."""
+
+    over = False
+
+
 class Traced:
     """A function with arguments of one signature: its graph, its plan, and memory for a call."""
 
     def __init__(self, tree: Tree, leaves: list[np.ndarray], dtype: np.dtype) -> None:
         self.dtype = dtype
-        self.parameters = [Parameter(f"x{i}", x.shape, Constant()) for i, x in enumerate(leaves)]
+        self.parameters = [_Argument(f"x{i}", x.shape, Constant()) for i, x in enumerate(leaves)]
         self.nodes = [
             ops.not_equal(p, 0.0) if x.dtype == bool else as_node(p, "grad")  # known as a mask
             for p, x in zip(self.parameters, leaves, strict=True)
@@ -131,7 +137,11 @@ class Transform:
             traced = self.new(tree, leaves, dtype)
             traced.wanted = self.wanted(args)
             traced.forms = [flatten(args[k], self.what)[0] for k in self.argnums]
-            self.trace(traced)
+            try:
+                self.trace(traced)
+            finally:
+                for argument in traced.parameters:
+                    argument.over = True
             self.traced[key] = traced
         return self.traced[key], leaves
 
@@ -165,7 +175,7 @@ class Transform:
             # A node of its own: the same value that f takes from outside is another variable.
             leaves[i] = Node("identity", (as_node(leaves[i], self.what),))
         own_args, own_kwargs = tree.unflatten(leaves)
-        value = value_of(self.f(*own_args, **own_kwargs), self.what)
+        value = symbolic_value(self.f(*own_args, **own_kwargs), self.what)
         parts = []
         for k, part in zip(self.argnums, wanted, strict=True):
             form = flatten(args[k], self.what)[0]
@@ -244,6 +254,18 @@ def value_of(value: Any, what: str) -> Node:
             "return one of them, or put them together by bp.ops.stack or bp.ops.concatenate"
         )
     return as_node(value, what)
+
+
+def symbolic_value(value: Any, what: str) -> Node:
+    """The value of a function of symbolic values, all of which must still stand for something."""
+    node = value_of(value, what)
+    for parameter in (p for part in topological([node]) for p in part.parameters):
+        if isinstance(parameter, _Argument) and parameter.over:
+            raise TypeError(
+                f"{what}: the function reads a symbolic value that was an argument of an earlier "
+                "call, which is over: give it what it needs as an argument"
+            )
+    return node
 
 
 def scalar(value: Any, what: str) -> Node:
@@ -432,7 +454,7 @@ class _Jvp(_Directional):
         form, leaves = flatten(x, self.what)
         nodes = [Node("identity", (as_node(leaf, self.what),)) for leaf in leaves]
         directions = [as_node(leaf, self.what) for leaf in flatten(v, self.what)[1]]
-        value = value_of(self.f(form.unflatten(nodes), *others, **kwargs), self.what)
+        value = symbolic_value(self.f(form.unflatten(nodes), *others, **kwargs), self.what)
         along = push(value, {id(n): d for n, d in zip(nodes, directions, strict=True)})
         return value, _or_zeros(along, value)
 

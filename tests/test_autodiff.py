@@ -330,6 +330,22 @@ def test_arguments_without_numbers_have_no_derivatives(value):
         bp.grad(lambda y: bp.jvp(lambda x, y: y * 2)(value, value, y)[1])(1.0)
 
 
+@pytest.mark.parametrize("transform", [bp.grad, bp.value_and_grad, bp.jacobian])
+def test_symbolic_values_of_an_earlier_call_are_refused(transform):
+    kept = []
+    bp.grad(lambda x: kept.append(x) or o.sum(x * x))(np.ones(3))
+    leaked = kept[0] ** 2
+    for use in (
+        lambda: transform(lambda x: o.sum(x * leaked))(2.0),
+        lambda: transform(lambda x: x + 0 * o.sum(leaked))(2.0),
+        lambda: transform(lambda x: o.sum(x))(leaked),
+        lambda: bp.grad(lambda y: transform(lambda x: y * o.sum(x * leaked))(y))(2.0),
+        lambda: bp.jvp(lambda x: x * leaked)(2.0, 1.0),
+    ):
+        with pytest.raises(TypeError, match="earlier call, which is over: give"):
+            use()
+
+
 # -- checks ----------------------------------------------------------------------------------------
 
 
