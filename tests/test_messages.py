@@ -51,6 +51,22 @@ CASES = {
     "reshape": (lambda: o.reshape(WIDE, (2, 3)), ["(5,) of layer 'dense0'", "(2, 3)"], ValueError),
     "broadcast_to": (lambda: o.broadcast_to(WIDE, (2, 3)), ["(5,) of layer 'dense0'"], ValueError),
     "pad": (lambda: o.pad(WIDE, [(0, 1)] * 2), ["(5,) of layer 'dense0'"], ValueError),
+    "pad's widths": (
+        lambda: o.pad(MAPS, -1),
+        ["bp.ops.pad", "(4, 6, 6) of layer 'conv2d0'", "3 pairs of whole numbers >= 0", "got -1"],
+        ValueError,
+    ),
+    "tril": (
+        lambda: o.tril(WIDE),
+        ["bp.ops.tril", "(5,) of layer 'dense0'", "matrices", "bp.ops.expand_dims"],
+        ValueError,
+    ),
+    "triu": (lambda: o.triu(WIDE), ["bp.ops.triu", "(5,) of layer 'dense0'"], ValueError),
+    "diff": (
+        lambda: o.diff(NARROW, 3),
+        ["bp.ops.diff", "(3,) of layer 'dense0'", "at most 2"],
+        ValueError,
+    ),
     "squeeze": (lambda: o.squeeze(WIDE, 0), ["(5,) of layer 'dense0'"], ValueError),
     "index": (lambda: WIDE[7], ["index 7", "length 5", "(5,) of layer 'dense0'"], IndexError),
     "slice": (lambda: WIDE[3:3], ["leaves nothing", "(5,) of layer 'dense0'"], IndexError),

@@ -100,16 +100,26 @@ def one_hot(labels: Value, classes: int) -> Node:
 
 def tril(x: Value, k: int = 0) -> Node:
     """A matrix with zeros above its k-th diagonal."""
-    x = as_node(x, "tril")
+    x = _matrix(x, "tril")
     below = np.tri(x.shape[-2], x.shape[-1], whole(k, "bp.ops.tril: k", ANY))
     return apply("where", below, x, 0.0, what="tril")
 
 
 def triu(x: Value, k: int = 0) -> Node:
     """A matrix with zeros below its k-th diagonal."""
-    x = as_node(x, "triu")
+    x = _matrix(x, "triu")
     below = np.tri(x.shape[-2], x.shape[-1], whole(k, "bp.ops.triu: k", ANY) - 1)
     return apply("where", below, 0.0, x, what="triu")
+
+
+def _matrix(x: Value, what: str) -> Node:
+    x = as_node(x, what)
+    if x.ndim < 2:
+        raise ValueError(
+            f"bp.ops.{what} takes matrices, got shape {shapes_of(x)} (the axis of the batch is "
+            "left out): bp.ops.expand_dims gives one more axis"
+        )
+    return x
 
 
 def trace(x: Value, offset: int = 0) -> Node:

@@ -455,8 +455,14 @@ def roll(x: Value, shift: int, axis: int = 0) -> Node:
 def diff(x: Value, n: int = 1, axis: int = -1) -> Node:
     """What every number along an axis is more than the one before it; n times over."""
     x = as_node(x, "diff")
-    before = (slice(None),) * axis_of(axis, x.ndim, "diff")
-    for _ in range(whole(n, "bp.ops.diff: n")):
+    at, n = axis_of(axis, x.ndim, "diff"), whole(n, "bp.ops.diff: n")
+    if n >= x.shape[at]:
+        raise ValueError(
+            f"bp.ops.diff: {n} times over leaves nothing of axis {axis} of shape {shapes_of(x)}: n "
+            f"is at most {x.shape[at] - 1}"
+        )
+    before = (slice(None),) * at
+    for _ in range(n):
         x = index(x, (*before, slice(1, None))) - index(x, (*before, slice(None, -1)))
     return x
 
