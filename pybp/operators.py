@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -100,6 +100,10 @@ class Symbolic:
     def __abs__(self) -> Any:
         return _ops().abs(self)
 
+    def __round__(self, digits: int | None = None) -> Any:
+        unit = 10.0 ** (digits or 0)
+        return _ops().round(self * unit) / unit if digits else _ops().round(self)
+
     def __lt__(self, other: Any) -> Any:
         return _ops().less(self, other)
 
@@ -179,6 +183,10 @@ class Symbolic:
         """The same numbers in another shape: `bp.ops.reshape`."""
         return _ops().reshape(self, shape[0] if len(shape) == 1 else shape)
 
+    def transpose(self, *axes: Any) -> Any:
+        """The axes of a row in another order: `bp.ops.transpose`."""
+        return _ops().transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+
     def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
         """`bp.ops.sum`."""
         return _ops().sum(self, axis, keepdims)
@@ -187,6 +195,14 @@ class Symbolic:
         """`bp.ops.mean`."""
         return _ops().mean(self, axis, keepdims)
 
+    def var(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """`bp.ops.var`."""
+        return _ops().var(self, axis, ddof, keepdims)
+
+    def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
+        """`bp.ops.std`."""
+        return _ops().std(self, axis, ddof, keepdims)
+
     def max(self, axis: Any = None, keepdims: bool = False) -> Any:
         """`bp.ops.max`."""
         return _ops().max(self, axis, keepdims)
@@ -194,6 +210,11 @@ class Symbolic:
     def min(self, axis: Any = None, keepdims: bool = False) -> Any:
         """`bp.ops.min`."""
         return _ops().min(self, axis, keepdims)
+
+    if not TYPE_CHECKING:  # to which it would say that there is everything
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(_missing(type(self).__name__, name), name=name, obj=self)
 
     def __array_function__(self, function: Any, *_: Any) -> NoReturn:
         raise TypeError(_instead_of(function.__name__))
@@ -215,10 +236,18 @@ class Symbolic:
     def __float__(self) -> NoReturn:
         raise TypeError(
             f"{_no_value('number to convert')}. Use the functions of bp.ops instead of those of "
-            "`math`"
+            "`math`, and make arrays that have it as an element by bp.ops.stack"
         )
 
     __int__ = __float__
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        raise TypeError(
+            f"{_no_value('number to print')}. Without a format, {{x}}, its node is shown; print "
+            "numbers outside the function, from what it returns"
+        )
 
     def __index__(self) -> NoReturn:
         raise TypeError(
@@ -231,6 +260,20 @@ class Symbolic:
             f"{_no_value('array')}. Use the functions of bp.ops instead of NumPy's: bp.ops.exp(x) "
             "for np.exp(x)"
         )
+
+
+def _missing(kind: str, name: str) -> str:
+    """What to write instead of an attribute of arrays."""
+    said = f"{kind!r} object has no attribute {name!r}"
+    if name.startswith("_") or not hasattr(np.ndarray, name):
+        return said
+    if name in ("astype", "dtype"):
+        return (
+            f"{said}: a symbolic value is as precise as the model, or the arguments of the function"
+        )
+    if name in _ops().FUNCTIONS:
+        return f"{said}: write bp.ops.{name}(x, ...)"
+    return f"{said}: {_no_value('array')}. Use the functions of bp.ops"
 
 
 def _instead_of(name: str) -> str:

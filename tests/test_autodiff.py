@@ -258,6 +258,7 @@ def test_numbers_of_arguments_may_be_numpys():
         (lambda x: np.cbrt(x), "there is none of cbrt"),
         (lambda x: np.concatenate([x, x]), "bp.ops.concatenate"),
         (lambda x: math.exp(x), "bp.ops"),
+        (lambda x: f"{x:.3f}", "outside the function"),
         (lambda x: np.exp(x), "bp.ops.exp"),
         (lambda x: np.asarray(x) + 1, "bp.ops.exp"),
         (lambda x: sum(range(x)), "outside the function"),
@@ -269,6 +270,34 @@ def test_numbers_of_arguments_may_be_numpys():
 def test_what_cannot_be_traced_says_what_to_write(f, said):
     with pytest.raises(TypeError, match=said):
         bp.grad(f)(1.0)
+
+
+def test_an_element_of_an_array_says_what_to_write():
+    def f(x):
+        y = np.zeros(3)
+        y[0] = x
+        return o.sum(y)
+
+    with pytest.raises(
+        ValueError, match="element"
+    ) as caught:  # NumPy's, of which ours is the cause
+        bp.grad(f)(1.0)
+    assert "bp.ops.stack" in str(caught.value.__cause__)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cumsum", r"bp.ops.cumsum\(x"),
+        ("astype", "as precise as"),
+        ("item", "computed later.*bp.ops"),
+        ("foo", "'Node' object has no attribute 'foo'$"),
+    ],
+)
+def test_attributes_of_arrays_say_what_to_write(name, said):
+    with pytest.raises(AttributeError, match=said):
+        getattr(o.constant(1.0), name)
+    assert not hasattr(bp.Input(3), name)
 
 
 def test_a_gradient_needs_one_number():
