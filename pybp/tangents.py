@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from pybp import ops as _ops
 from pybp.fuse import steps_of
 from pybp.graph import Node, topological
+from pybp.layouts import move
+from pybp.ops.convolution import by_windows
 from pybp.ops.symbols import distinct, spread
 
 o: Any = _ops
@@ -39,7 +42,11 @@ def push(root: Node, given: Mapping[int, Node]) -> Tangent:
         elif node.op in RULES:
             found[id(node)] = RULES[node.op](node, *tangents)
         else:
-            raise NotImplementedError(f"{node.op} has no rule for forward derivatives")
+            raise NotImplementedError(
+                f"layer {node.layer!r}: {node.op} has no rule for forward derivatives, which those "
+                "within a layer or another function are: write it by operators and bp.ops there, "
+                "or call the layer outside of the function that is differentiated"
+            )
     return found[id(root)]
 
 
@@ -200,14 +207,41 @@ def _product(node: Node, a: Node, b: Node) -> Node:
     return o.matmul(a, b)
 
 
-def _concat(node: Node, *tangents: Tangent) -> Node:
+def _linear(node: Node, t: Node) -> Node:
+    """Of an op that is linear in its first input, but for a bias, and is one of rows."""
+    inputs = (spread(t, t.shape, True), *node.inputs[1:])
+    marks: dict[str, Any] = {"layout": node.layout, "image": node.image}
+    return Node(node.op, inputs, node.parameters[:1], node.attrs, **marks)
+
+
+def _conv(node: Node, dx: Tangent, dw: Tangent = None) -> Tangent:
+    """Weights that change are computed ones, the second input."""
+    first = None if dx is None else _linear(node, dx)
+    if dw is None:
+        return first
+    if dw.batched:
+        return _add(first, by_windows(node.inputs[0], dw, node.attrs))
+    return _add(first, Node("conv", (node.inputs[0], dw), attrs=node.attrs))
+
+
+def _multiply(node: Node, *tangents: Tangent) -> Tangent:
+    found: Tangent = None
+    for k, t in enumerate(tangents):
+        if t is not None:
+            others = [*node.inputs[:k], *node.inputs[k + 1 :]]
+            found = _add(found, reduce(o.multiply, others, t))
+    return found
+
+
+def _joined(node: Node, *tangents: Tangent) -> Node:
+    """Of an op that is linear in all its inputs, which are of one kind."""
     parts = [
         o.constant(np.zeros(x.shape)) if t is None else t
         for x, t in zip(node.inputs, tangents, strict=True)
     ]
     batched = any(part.batched for part in parts)
     wide = [spread(part, part.shape, batched) for part in parts]
-    return Node("concat", distinct(wide), attrs=node.attrs)
+    return Node(node.op, distinct(wide), attrs=node.attrs)
 
 
 def _take(node: Node, dx: Tangent, _: Tangent) -> Tangent:
@@ -242,7 +276,13 @@ RULES: dict[str, Callable[..., Tangent]] = {
     "sum": _same,
     "view": _same,
     "matmul": _matmul,
-    "concat": _concat,
+    "concat": _joined,
+    "add": _joined,
+    "multiply": _multiply,
+    "dense": _linear,
+    "conv": _conv,
+    "permute": lambda y, t: move(spread(t, t.shape, True), [y]),
+    "reshape": lambda y, t: move(spread(t, t.shape, True), [y]),
     "take": _take,
     "fold": _fold,
     "scan": _scan,

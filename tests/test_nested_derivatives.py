@@ -118,6 +118,76 @@ def test_derivatives_of_rows_are_those_of_arrays(f):
     np.testing.assert_allclose(model.predict(x), expected, rtol=1e-12, atol=1e-12)
 
 
+class OfParts(bp.TrainedLayer):
+    """The sum of the sine of what is made of x, and its slope."""
+
+    def __init__(self, make, name=None):
+        super().__init__(name)
+        self.make = make
+
+    def build(self, x, name):
+        w = self.weight(f"{name}.w", (2, 3, 2, 2), "normal")
+        made = self.make(w)
+        value, slope = bp.value_and_grad(lambda x: o.sum(o.sin(made(x))))(x)
+        return o.concatenate([o.reshape(value, 1), o.ravel(slope)])
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda w: lambda x: o.conv2d(o.tanh(x), w, stride=(2, 1), padding=1),
+        lambda w: lambda x: o.conv2d(x, 2 * w) ** 2,
+        lambda w: bp.Conv2D(2, 3, padding="same", activation="tanh"),
+        lambda w: lambda x: bp.Dense(3, "tanh")(o.ravel(x)),
+        lambda w: lambda x: bp.add([x, o.tanh(x), x**2]),
+        lambda w: lambda x: bp.subtract([x, o.tanh(x)]),
+        lambda w: lambda x: bp.multiply([x, o.tanh(x), x]),
+        lambda w: lambda x: bp.concat([x, o.tanh(x), x]),
+        lambda w: lambda x: bp.Flatten()(x) ** 2,
+    ],
+)
+def test_derivatives_within_a_layer_of_what_others_make(make, layout):
+    shape = (3, 4, 4) if layout == "NCHW" else (4, 4, 3)
+    model = bp.Sequential([bp.Input(shape, layout=layout), OfParts(make)])
+    model.compile(loss="mse", dtype="float64", seed=0)
+    x, h = RNG.normal(size=(2, *shape)), 1e-5
+    y = model.predict(x)
+    for k, e in enumerate(np.eye(x[0].size).reshape(-1, *shape)):
+        ahead, behind = (model.predict(x + s * h * e)[:, 0] for s in (1, -1))
+        np.testing.assert_allclose(y[:, 1 + k], (ahead - behind) / (2 * h), atol=1e-7)
+    assert bp.testing.gradcheck(model, x, 2 * y)
+
+
+def test_derivatives_of_a_convolution_by_its_weights_within_a_layer():
+    """Of any order, and along directions of every row's own."""
+    rng = np.random.default_rng(0)
+    weight, x = rng.normal(size=(2, 3, 2, 2)), rng.normal(size=(2, 3, 4, 4))
+    convolved = lambda x, w: o.sum(o.conv2d(x, w, padding=1) ** 3)  # noqa: E731
+    twice = lambda x, w: bp.grad(lambda w: o.sum(bp.grad(convolved, 1)(x, w) ** 2))(w)  # noqa: E731
+    along = lambda x, w: bp.jvp(lambda w: convolved(x, w))(w, w * x[0, 0, 0])[1]  # noqa: E731
+
+    class Of(bp.Layer):
+        def build(self, x, name):
+            w = o.constant(weight)
+            return o.concatenate([o.ravel(twice(x, w)), o.reshape(along(x, w), 1)])
+
+    model = bp.Sequential([bp.Input((3, 4, 4)), Of()])
+    model.compile(dtype="float64")
+    for row, found in zip(x, model.predict(x), strict=True):
+        slope = lambda w, x=row: o.sum(bp.grad(convolved, 1)(x, w) ** 2)  # noqa: E731
+        np.testing.assert_allclose(found[:-1], bp.grad(slope)(weight).ravel(), rtol=1e-9)
+        expected = bp.jvp(lambda w, x=row: convolved(x, w))(weight, weight * row[0, 0, 0])[1]
+        np.testing.assert_allclose(found[-1], expected, rtol=1e-9)
+
+
+def test_a_layer_without_a_rule_is_named():
+    with pytest.raises(
+        NotImplementedError, match=r"layer 'own.dropout0': dropout.*bp.ops.*outside"
+    ):
+        bp.Sequential([bp.Input((4, 4, 3)), OfParts(lambda w: bp.Dropout(0.5), name="own")])
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,9 +54,9 @@ def conv2d(
     of rows x [C, H, W] with zeros around them, weight [O, C / groups, KH, KW], y [O, OH, OW]. A
     pair is of height and width; s is the stride and d the dilation. Images of a layout are read,
     and y is written, in its order of axes. Rows of a model go the way of `bp.Conv2D`, as fast, be
-    the weights a layer's own or computed, the same for all rows. Under `bp.grad` and its kin, and
-    with weights of every row's own, convolutions go by windows, which have derivatives of any order
-    and KH KW times the memory of x.
+    the weights a layer's own or computed, the same for all rows. Of arrays under `bp.grad` and its
+    kin, and with weights of every row's own, convolutions go by windows, in KH KW times the memory
+    of x. Derivatives are of any order either way.
     """
     steps = _pair(stride, "stride")
     around, apart = _pair(padding, "padding", 0), _pair(dilation, "dilation")
@@ -117,39 +117,34 @@ def _convolved(
             f"bp.ops.{what}: a kernel that spans {tuple(reach[-axes:])} is larger than its input "
             f"{tuple(size[-axes:])}, padding included, in shapes {shapes_of(*given)}"
         )
+    attrs = {"stride_h": steps[0], "stride_w": steps[1], "groups": groups}
+    attrs |= {"dilation_h": apart[0], "dilation_w": apart[1]}
+    attrs |= {"pad_top": around[0], "pad_bottom": around[0]}
+    attrs |= {"pad_left": around[1], "pad_right": around[1]}
     if x.batched and not weight.batched:
-        attrs = {"stride_h": steps[0], "stride_w": steps[1], "groups": groups}
-        attrs |= {"dilation_h": apart[0], "dilation_w": apart[1]}
-        attrs |= {"pad_top": around[0], "pad_bottom": around[0]}
-        attrs |= {"pad_left": around[1], "pad_right": around[1]}
         own = weight.op == "parameter"
         inputs, parameters = ((x,), weight.parameters) if own else ((x, weight), ())
         return as_given(Node("conv", inputs, parameters, attrs, x.layer, layout=layout, image=True))
-    y = _by_windows(x, reshape(weight, (*weight.shape[:2], *kernel)), steps, around, apart, groups)
+    y = by_windows(x, weight, attrs)
     if axes == 1 and not y.batched:
         return reshape(y, (y.shape[0], y.shape[2]))
     y.layout, y.image = layout, True
     return as_given(y)
 
 
-def _by_windows(
-    x: Node,
-    weight: Node,
-    steps: tuple[int, int],
-    around: tuple[int, int],
-    apart: tuple[int, int],
-    groups: int,
-) -> Node:
-    """Windows are read through strides, then multiplied."""
-    x = pad(x, [(0, 0), *((n, n) for n in around)])
-    kernel = weight.shape[2:]
+def by_windows(x: Node, weight: Node, attrs: Mapping[str, int]) -> Node:
+    """A `conv` of any operands: windows are read through strides, then multiplied."""
+    steps, apart = ([attrs[f"{name}_{a}"] for a in "hw"] for name in ("stride", "dilation"))
+    height, width = (attrs["pad_top"], attrs["pad_bottom"]), (attrs["pad_left"], attrs["pad_right"])
+    x = pad(x, [(0, 0), height, width])
+    groups, kernel = attrs["groups"], (1, *weight.shape[2:])[-2:]
     out = [
         (n - d * (k - 1) - 1) // s + 1
         for n, k, s, d in zip(x.shape[1:], kernel, steps, apart, strict=True)
     ]
     plane, row, _ = strides_of(x.shape)
     strides = (plane, apart[0] * row, apart[1], steps[0] * row, steps[1])
-    windows = view(x, (x.shape[0], *weight.shape[2:], *out), strides)
+    windows = view(x, (x.shape[0], *kernel, *out), strides)
     columns = reshape(windows, (groups, -1, out[0] * out[1]))
     rows = reshape(weight, (groups, weight.shape[0] // groups, -1))
     return reshape(matmul(rows, columns), (weight.shape[0], *out))
