@@ -115,6 +115,13 @@ def ordered(roots: Sequence[Node]) -> list[Node]:
 def _call_of(node: Node) -> Call:
     """The call that made a node; one that no layer made is a layer that applies its op."""
     if node.call is None:
+        if node.op == "parameter":
+            raise ValueError(
+                "a model or layer was called on an argument of bp.grad or its kin, or on a weight: "
+                "it takes outputs of layers, beginning with bp.Input(shape). The gradient by a "
+                "model's inputs is given by model.gradients(x, y, inputs=True); functions for "
+                "bp.grad are written by operators and bp.ops"
+            )
         if node.parameters or node.running or (not node.inputs and node.op != "constant"):
             raise ValueError(
                 f"a node of op {node.op!r} was made by no layer: make nodes by calling layers, "

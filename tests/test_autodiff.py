@@ -14,6 +14,8 @@ from pybp import ops as o
 from pybp.testing import check_grad
 
 RNG = np.random.default_rng(0)
+MODEL = bp.Sequential([bp.Input(3), bp.Dense(1)])
+MODEL.compile()
 
 
 def micrograd(a, b):
@@ -334,6 +336,9 @@ def test_a_gradient_needs_one_number():
         ),
         (lambda: bp.grad(lambda x: o.sum(o.take(x, x == 1)))(np.ones(3)), IndexError, "where"),
         (lambda: o.concatenate([o.constant([1.0]), o.constant([[1.0]])]), ValueError, "differ"),
+        (lambda: bp.grad(lambda x: o.sum(MODEL(x)))(np.ones(3)), ValueError, "inputs=True"),
+        (lambda: bp.jvp(lambda x: MODEL(2 * x))(np.ones(3), np.ones(3)), ValueError, "inputs=True"),
+        (lambda: bp.grad(lambda x: bp.Dense(1)(x)[0])(np.ones(3)), ValueError, "by operators and"),
         (lambda: o.softmaxx, AttributeError, "did you mean 'softmax'"),
         (lambda: o.add("a", 1.0), TypeError, "str"),
     ],
